@@ -1,0 +1,160 @@
+"""Pure: what a call asks for at most, read from its body, and what has to change in that body before it goes up.
+
+Only members that decide about tokens are checked; all others are the provider's business and pass untouched.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+from gateway import prompts
+from gateway.bodies import Body, decode, encode
+from sentinel.exceptions import BadRequest
+
+MAX_MODEL_CHARACTERS = 128
+MAX_COUNT = 2**53  # from here on not every integer survives a reader that knows only doubles
+LEGACY_DEFAULT_CAP = 16  # API reference, "Create completion": max_tokens defaults to 16
+
+# Published maxima of output ("Models" pages of the API reference), by family. The longest prefix decides.
+_MAX_OUTPUT = (
+    ("gpt-4o", 16_384),
+    ("gpt-4o-2024-05-13", 4_096),
+    ("chatgpt-4o", 16_384),
+    ("gpt-4.1", 32_768),
+    ("gpt-4.5", 16_384),
+    ("gpt-4-turbo", 4_096),
+    ("gpt-4-1106", 4_096),
+    ("gpt-4-0125", 4_096),
+    ("gpt-4-vision", 4_096),
+    ("gpt-4", 8_192),
+    ("gpt-3.5-turbo", 4_096),
+    ("gpt-35-turbo", 4_096),
+    ("o1", 100_000),
+    ("o1-mini", 65_536),
+    ("o1-preview", 32_768),
+    ("o3", 100_000),
+    ("o4-mini", 100_000),
+    ("gpt-5", 128_000),
+    ("gpt-5-chat", 16_384),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one call may use at most. `cap` is the output per choice, None if the caller set none.
+
+    `caps` are the caller's own cap members as given; without any, `cap` is the API's default, if it has one.
+    """
+
+    model: str
+    stream: bool
+    wants_usage: bool
+    input_tokens: int
+    choices: int
+    cap: int | None
+    caps: tuple[tuple[str, int], ...]
+
+
+def read_chat(body: Body, count: Callable[[str, str], int]) -> Estimate:
+    """The ask of a chat completion. `count` gives the tokens of a text for a model. Raises BadRequest."""
+    model, stream, wants_usage = _common(body)
+    caps = _caps(body, ("max_completion_tokens", "max_tokens"))
+    choices = _positive(body, "n") or 1
+    tokens = prompts.chat(body, model, lambda text: count(text, model))
+    return Estimate(model, stream, wants_usage, tokens, choices, max((cap for _, cap in caps), default=None), caps)
+
+
+def read_completion(body: Body, count: Callable[[str, str], int]) -> Estimate:
+    """The ask of a legacy completion, whose choices multiply with its prompts. Raises BadRequest."""
+    model, stream, wants_usage = _common(body)
+    caps = _caps(body, ("max_tokens",))
+    choices = max(_positive(body, "n") or 1, _positive(body, "best_of") or 1)
+    tokens, number = prompts.completion(body, lambda text: count(text, model))
+    cap = caps[0][1] if caps else LEGACY_DEFAULT_CAP
+    return Estimate(model, stream, wants_usage, tokens, choices * number, cap, caps)
+
+
+def upstream_changes(
+    body: Body, estimate: Estimate, *, cap_field: str, granted_cap: int | None
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """What `Body.splice` has to change and to add: usage in streams, and the granted output cap.
+
+    A cap that the caller set is lowered where it stands, never raised; nothing else changes.
+    """
+    new: dict[str, bytes] = {}
+    if estimate.stream:
+        options = _options_with_usage(body, estimate)
+        if options is not None:
+            new["stream_options"] = options
+    if granted_cap is not None:
+        new.update((name, b"%d" % granted_cap) for name, cap in estimate.caps if cap > granted_cap)
+        if not estimate.caps and (estimate.cap is None or granted_cap < estimate.cap):
+            new[cap_field] = b"%d" % granted_cap
+    changes = {name: text for name, text in new.items() if name in body.spans}
+    return changes, {name: text for name, text in new.items() if name not in changes}
+
+
+@lru_cache(maxsize=1024)
+def max_output_tokens(model: str) -> int | None:
+    """The most output that a model's family takes as a cap, as published; None for families that we do not know."""
+    name = model.split(":", 2)[1] if model.startswith("ft:") else model
+    known = [(len(prefix), tokens) for prefix, tokens in _MAX_OUTPUT if name.startswith(prefix)]
+    return max(known)[1] if known else None
+
+
+def _common(body: Body) -> tuple[str, bool, bool]:
+    stream = body.value("stream")
+    if stream is not None and type(stream) is not bool:
+        raise BadRequest("stream must be true or false.", param="stream")
+    return _model(body.value("model")), bool(stream), _wants_usage(body, is_stream=bool(stream))
+
+
+def _model(model: object) -> str:
+    if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARACTERS or not model.isprintable():
+        raise BadRequest(
+            f"model must be a text of 1 to {MAX_MODEL_CHARACTERS} printable characters.",
+            param="model",
+        )
+    return model
+
+
+def _wants_usage(body: Body, *, is_stream: bool) -> bool:
+    options = body.value("stream_options")
+    if options is None:
+        return False
+    if not is_stream:
+        raise BadRequest("stream_options is only allowed when stream is true.", param="stream_options")
+    wanted = options.get("include_usage") if isinstance(options, dict) else 0
+    if wanted is not None and type(wanted) is not bool:
+        raise BadRequest(
+            "stream_options must be an object whose include_usage is true or false.", param="stream_options"
+        )
+    return bool(wanted)
+
+
+def _caps(body: Body, names: Iterable[str]) -> tuple[tuple[str, int], ...]:
+    return tuple([(name, cap) for name in names if (cap := _positive(body, name)) is not None])
+
+
+def _positive(body: Body, name: str) -> int | None:
+    value = body.value(name)
+    if value is None:
+        return None
+    if type(value) is not int or not 0 < value < MAX_COUNT:
+        raise BadRequest(f"{name} must be a positive integer.", param=name)
+    return value
+
+
+def _options_with_usage(body: Body, estimate: Estimate) -> bytes | None:
+    text = body.get("stream_options")
+    if text is None:
+        return b'{"include_usage":true}'
+    try:
+        options = Body.parse(text)
+    except BadRequest:  # a duplicate inside: the provider may read another one than we do
+        found = decode(text)
+        return encode({**(found if isinstance(found, dict) else {}), "include_usage": True}).encode()
+    if estimate.wants_usage:
+        return None
+    changed = {"include_usage": b"true"}
+    return options.splice(changed, {}) if "include_usage" in options else options.splice({}, changed)

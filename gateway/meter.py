@@ -1,0 +1,195 @@
+"""Pure: finds the actual usage in a plain reply or in the events of a stream, and keeps what is needed to count an
+answer whose usage never comes. Knows neither who called nor what was held.
+
+Only events that may hold usage are parsed as they pass. Ordinary ones are kept as bytes, up to PENDING_BYTES, and are
+read in bulk when that is reached or when somebody asks what was received.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import msgspec
+
+from gateway import answers, sse
+
+MAX_TOKENS = 2**31  # a count above this is a fault of the provider
+PENDING_BYTES = 64 * 1024
+TEXT_CHARACTERS = 64 * 1024  # counting this much takes about 2 ms
+
+
+class Problem(StrEnum):
+    """Why a reply gives no usage; a closed set, fit for a metric's label."""
+
+    MISSING = "missing"
+    INVALID = "invalid"
+    UNPARSABLE = "unparsable"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider reported them."""
+
+    input: int
+    output: int
+
+
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
+
+
+class _Counts(msgspec.Struct):
+    prompt_tokens: _Tokens | None = None
+    completion_tokens: _Tokens | None = None
+    input_tokens: _Tokens | None = None
+    output_tokens: _Tokens | None = None
+    total_tokens: Any = None
+
+
+class _Reply(msgspec.Struct):
+    usage: _Counts | None = None
+
+
+class _Wrapped(msgspec.Struct):
+    response: _Reply | None = None
+
+
+_reply = msgspec.json.Decoder(_Reply)
+_wrapped = msgspec.json.Decoder(_Wrapped)
+
+
+def read_usage(payload: bytes) -> Usage | None:
+    """The usage that a reply or the payload of an event reports; None if there is none that can be believed."""
+    usage = examine(payload)
+    return usage if isinstance(usage, Usage) else None
+
+
+def examine(payload: bytes) -> Usage | Problem:
+    """Like read_usage, and says what is wrong. Counts are integers from 0 to MAX_TOKENS, nothing else."""
+    try:
+        counts = answers.decode(payload, _reply).usage
+        if counts is None and b'"response"' in payload:
+            counts = getattr(answers.decode(payload, _wrapped).response, "usage", None)
+    except msgspec.ValidationError:
+        return Problem.INVALID
+    except (ValueError, RecursionError):
+        return Problem.UNPARSABLE
+    return Problem.MISSING if counts is None else _usage(counts)
+
+
+class StreamMeter:
+    """Watches one stream. `count` gives the tokens of a text.
+
+    `usage` is the last usable report; `problem` says why a later or only one was not usable. `is_complete` turns true
+    with the terminal event. `unparsable` counts events that were looked at and not understood.
+    """
+
+    __slots__ = (
+        "_characters",
+        "_count",
+        "_deltas",
+        "_has_finished",
+        "_pending",
+        "_size",
+        "_texts",
+        "_tokens",
+        "is_complete",
+        "problem",
+        "unparsable",
+        "usage",
+    )
+
+    def __init__(self, count: Callable[[str], int]) -> None:
+        self.usage: Usage | None = None
+        self.problem: Problem | None = None
+        self.is_complete = False
+        self.unparsable = 0
+        self._count = count
+        self._pending: list[bytes] = []
+        self._size = 0
+        self._texts: dict[int, list[str]] = {}
+        self._characters = 0
+        self._tokens = 0
+        self._deltas = 0
+        self._has_finished = False
+
+    def add(self, kind: sse.Kind, block: bytes) -> None:
+        """Take note of a block that the splitter gave."""
+        if kind is not _ORDINARY and not self._is_kept(kind, block):
+            return
+        self._pending.append(block)
+        self._size += len(block)
+        if self._size > PENDING_BYTES:
+            self._fold()
+
+    def received(self) -> int:
+        """Tokens of the answer so far, counted by us over all choices; at least one per delta that said something."""
+        self._fold()
+        return max(self._tokens + self._count_texts(), self._deltas)
+
+    def has_finished(self) -> bool:
+        """Whether a reason to finish was seen, `[DONE]` or not."""
+        self._fold()
+        return self._has_finished
+
+    def _is_kept(self, kind: sse.Kind, block: bytes) -> bool:
+        if kind is sse.Kind.OVERSIZE:
+            self.unparsable += 1
+            self._deltas += 1
+            return False
+        if sse.may_hold_usage(block):
+            found = examine(sse.data(block))
+            if isinstance(found, Usage):
+                self.usage, self.problem = found, None
+            else:
+                self.problem = found
+        if kind is sse.Kind.TERMINAL:
+            self.is_complete = True
+            return False
+        return True
+
+    def _fold(self) -> None:
+        blocks, self._pending, self._size = b"".join(self._pending), [], 0
+        if not blocks:
+            return
+        found, unparsable = answers.read_block(blocks)
+        self.unparsable += unparsable
+        self._deltas += unparsable
+        for answer in found:
+            try:
+                self._collect(answer)
+            except RecursionError:  # nested deeper than anybody writes
+                self.unparsable += 1
+                self._deltas += 1
+        if self._characters > TEXT_CHARACTERS:
+            self._tokens += self._count_texts()
+            self._texts.clear()
+            self._characters = 0
+
+    def _collect(self, answer: answers.Answer) -> None:
+        if type(answer.delta) is str:
+            self._keep(0, answer.delta)
+        for choice in answer.choices or ():
+            self._keep(choice.index, answers.text_of(choice))
+            if choice.finish_reason is not None:
+                self._has_finished = True
+
+    def _keep(self, index: int, text: str) -> None:
+        if text:
+            self._deltas += 1
+            self._characters += len(text)
+            self._texts.setdefault(index, []).append(text)
+
+    def _count_texts(self) -> int:
+        return sum(self._count("".join(texts)) for texts in self._texts.values())
+
+
+_ORDINARY = sse.Kind.ORDINARY
+
+
+def _usage(counts: _Counts) -> Usage | Problem:
+    read = counts.input_tokens if counts.prompt_tokens is None else counts.prompt_tokens
+    written = counts.output_tokens if counts.completion_tokens is None else counts.completion_tokens
+    if written is None and read is not None and counts.total_tokens == read:
+        written = 0  # embeddings report no output
+    return Problem.INVALID if read is None or written is None else Usage(read, written)

@@ -1,0 +1,1 @@
+"""The one-command stack: embedded Redis, simulators, gateway, worker, beat; readiness, supervision, clean stop."""

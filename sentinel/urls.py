@@ -1,0 +1,17 @@
+"""Mounts the API, the operations endpoints and the admin."""
+
+from django.contrib import admin
+from django.urls import path, re_path
+
+from gateway.api import api, endpoint_not_allowed
+from gateway.views import ops
+
+urlpatterns = [
+    path("v1/", api.urls),
+    re_path(r"^v1(?:/.*)?$", endpoint_not_allowed),
+    path("health", ops.health),
+    path("health/live", ops.live),
+    path("health/ready", ops.ready),
+    path("metrics", ops.metrics),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,252 @@
+"""Finding usage in replies and streams, and counting what was received when there is none."""
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway import answers, meter
+from gateway.meter import Problem, StreamMeter, Usage
+from gateway.sse import Kind, Splitter, split
+
+
+def words(text: str) -> int:
+    return len(text.split())
+
+
+def event(value: object) -> bytes:
+    return b"data: " + json.dumps(value).encode() + b"\n\n"
+
+
+def delta(text: str, *, index: int = 0, finish: str | None = None) -> bytes:
+    choice = {"index": index, "delta": {"content": text}, "finish_reason": finish}
+    return event({"object": "chat.completion.chunk", "choices": [choice], "usage": None})
+
+
+def usage(read: object, written: object) -> bytes:
+    return event({"choices": [], "usage": {"prompt_tokens": read, "completion_tokens": written}})
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def watch(*chunks: bytes, terminal: tuple[bytes, ...] = ()) -> StreamMeter:
+    splitter, watching = Splitter(terminal), StreamMeter(words)
+    for chunk in chunks:
+        for kind, block in splitter.feed(chunk):
+            watching.add(kind, block)
+    return watching
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
+        {"input_tokens": 3, "output_tokens": 5},
+        {"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": None, "cost": 1e-9},
+    ],
+)
+def test_usage_is_read_under_either_name(reported: dict[str, object]) -> None:
+    assert meter.read_usage(json.dumps({"id": "x", "usage": reported}).encode()) == Usage(3, 5)
+    assert meter.read_usage(json.dumps({"type": "x", "response": {"usage": reported}}).encode()) == Usage(3, 5)
+
+
+def test_zero_is_a_value() -> None:
+    assert meter.read_usage(b'{"usage":{"prompt_tokens":0,"completion_tokens":0}}') == Usage(0, 0)
+
+
+def test_embeddings_report_no_output() -> None:
+    assert meter.read_usage(b'{"usage":{"prompt_tokens":8,"total_tokens":8}}') == Usage(8, 0)
+
+
+def test_the_largest_count_is_believed() -> None:
+    reported = b'{"usage":{"prompt_tokens":1,"completion_tokens":2147483648}}'
+
+    assert meter.read_usage(reported) == Usage(1, 2**31)
+
+
+@pytest.mark.parametrize(
+    "count", ["null", "-1", "2147483649", "1.0", "1e12", '"5"', "true", "[]", "{}", "9" * 40, "1e999"]
+)
+def test_a_count_that_is_no_count_is_not_believed(count: str) -> None:
+    for reported in (
+        f'"prompt_tokens":{count},"completion_tokens":1',
+        f'"prompt_tokens":1,"completion_tokens":{count}',
+    ):
+        payload = f'{{"usage":{{{reported}}}}}'.encode()
+
+        assert meter.read_usage(payload) is None
+        assert meter.examine(payload) is Problem.INVALID
+
+
+@pytest.mark.parametrize(
+    ("payload", "problem"),
+    [
+        (b"{}", Problem.MISSING),
+        (b'{"usage":null}', Problem.MISSING),
+        (b'{"response":{"usage":null}}', Problem.MISSING),
+        (b'{"response":null}', Problem.MISSING),
+        (b'{"usage":{}}', Problem.INVALID),
+        (b'{"usage":{"prompt_tokens":1}}', Problem.INVALID),
+        (b'{"usage":"many"}', Problem.INVALID),
+        (b"[]", Problem.INVALID),
+        (b"", Problem.UNPARSABLE),
+        (b"{", Problem.UNPARSABLE),
+        (b"<html>", Problem.UNPARSABLE),
+        (b'{"a":"\xff","b":"\\ud800"}', Problem.UNPARSABLE),
+        (b'{"a":' + b"[" * 100_000, Problem.UNPARSABLE),
+    ],
+)
+def test_a_reply_without_usage_says_why(payload: bytes, problem: Problem) -> None:
+    assert meter.examine(payload) is problem
+
+
+def test_lone_surrogates_beside_the_usage_do_not_hide_it() -> None:
+    assert meter.read_usage(b'{"x":"\\ud800","usage":{"prompt_tokens":1,"completion_tokens":2}}') == Usage(1, 2)
+
+
+@given(st.binary())
+def test_no_bytes_make_reading_fail(payload: bytes) -> None:
+    meter.read_usage(payload)
+
+
+def test_a_complete_stream_reports_its_usage() -> None:
+    watching = watch(delta("Hello"), delta(" there", finish="stop"), usage(9, 2), DONE)
+
+    assert watching.usage == Usage(9, 2)
+    assert watching.is_complete
+    assert watching.has_finished()
+    assert watching.problem is None
+    assert watching.received() == 2
+
+
+def test_the_last_usable_usage_wins() -> None:
+    watching = watch(usage(9, 1), usage(9, 4), usage(9, -1))
+
+    assert watching.usage == Usage(9, 4)
+    assert watching.problem is Problem.INVALID
+
+
+def test_usage_of_a_terminal_event_counts() -> None:
+    completed = event({"response": {"usage": {"input_tokens": 4, "output_tokens": 6}}})
+
+    watching = watch(b"event: response.completed\n" + completed, terminal=(b"response.completed",))
+
+    assert watching.usage == Usage(4, 6)
+    assert watching.is_complete
+
+
+def test_usage_in_the_last_piece_of_text_keeps_the_text() -> None:
+    last = event(
+        {"choices": [{"index": 0, "delta": {"content": "end"}}], "usage": {"prompt_tokens": 1, "completion_tokens": -2}}
+    )
+
+    assert watch(delta("the "), last).received() == 2
+
+
+def test_a_cut_stream_is_counted_over_all_choices() -> None:
+    watching = watch(delta("one two "), delta("uno dos tres", index=1), delta("three"))
+
+    assert not watching.is_complete
+    assert not watching.has_finished()
+    assert watching.received() == 6
+
+
+def test_every_delta_that_says_something_counts_at_least_one() -> None:
+    watching = watch(*[delta("a")] * 7, delta(""), event({"choices": [{"delta": {"role": "assistant"}}]}))
+
+    assert watching.received() == 7
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"content": "one two three"},
+        {"content": None, "refusal": "one two three"},
+        {"reasoning_content": "one two three"},
+        {"reasoning": "one two three"},
+        {"function_call": {"name": "one", "arguments": " two three"}},
+        {"tool_calls": [{"index": 0, "id": "call_1", "function": {"name": "one ", "arguments": "two three"}}]},
+        {"tool_calls": [{"index": 0, "custom": {"name": "one ", "input": "two three"}}, {"index": 1}]},
+        {"audio": {"id": "audio_1", "data": "UklGRg==", "transcript": "one two three"}},
+        {"content": ["one ", {"text": "two three"}]},
+    ],
+)
+def test_all_that_a_model_says_is_counted(said: dict[str, object]) -> None:
+    assert watch(event({"choices": [{"index": 0, "delta": said}]})).received() == 3
+    reply = json.dumps({"choices": [{"index": 0, "message": {"role": "assistant", **said}}]}).encode()
+    assert sum(map(words, answers.plain_output_texts(reply))) == 3
+
+
+def test_legacy_and_responses_streams_are_counted() -> None:
+    legacy = watch(event({"choices": [{"index": 0, "text": "one two", "finish_reason": "length"}]}))
+    response = watch(
+        b"event: response.output_text.delta\n" + event({"type": "response.output_text.delta", "delta": "one two"}),
+        event({"type": "response.output_text.done", "text": "one two"}),
+    )
+
+    assert legacy.received() == response.received() == 2
+
+
+def test_events_that_are_not_understood_are_counted_and_hide_nothing() -> None:
+    watching = watch(delta("one "), b"data: <html>\n\n", b": ping\n\n", event({"choices": "none"}), delta("two three"))
+
+    assert watching.received() == 4
+    assert watching.unparsable == 2
+
+
+def test_lone_surrogates_are_counted() -> None:
+    assert watch(delta("one "), event({"choices": [{"delta": {"content": "two \ud800"}}]})).received() == 3
+
+
+def test_a_piece_of_an_oversize_event_counts_one() -> None:
+    watching = StreamMeter(words)
+
+    watching.add(Kind.OVERSIZE, b"x" * 100)
+
+    assert (watching.received(), watching.unparsable) == (1, 1)
+
+
+def test_asking_twice_gives_the_same() -> None:
+    watching = watch(delta("one two "))
+
+    assert watching.received() == watching.received() == 2
+
+
+def test_memory_is_bounded_however_long_the_stream() -> None:
+    counted: list[int] = []
+
+    def count(text: str) -> int:
+        counted.append(len(text))
+        return words(text)
+
+    watching, block = StreamMeter(count), delta("word " * 20) * 50
+
+    for _ in range(100):
+        watching.add(Kind.ORDINARY, block)
+
+    assert watching.received() == 100 * 50 * 20
+    assert len(counted) > 1
+    assert max(counted) <= meter.TEXT_CHARACTERS + 2 * meter.PENDING_BYTES
+
+
+STREAM = delta("one ") + delta("two", index=1) + usage(5, 1) + delta("three", finish="stop") + usage(5, 3) + DONE
+
+
+@given(st.lists(st.integers(0, len(STREAM))), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_any_split_gives_the_same_figures(cuts: list[int], line_end: bytes) -> None:
+    stream = STREAM.replace(b"\n", line_end)
+    places = [0, *sorted(cuts), len(stream)]
+
+    watching = watch(*[stream[start:end] for start, end in pairwise(places)])
+
+    assert (watching.usage, watching.is_complete, watching.received()) == (Usage(5, 3), True, 3)
+
+
+def test_any_cut_keeps_what_was_received() -> None:
+    figures = [watch(STREAM[:place]).received() for place in range(0, len(STREAM), 7)]
+
+    assert figures == sorted(figures)
+    assert len(list(split(STREAM))) == 6

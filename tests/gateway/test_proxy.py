@@ -1,0 +1,283 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.proxy import Owner, serve
+from gateway.relay import Stop
+from gateway.responses import StreamResponse
+from gateway.upstream import NeverSent
+from limits import keys as ledger_keys
+from limits.admission import Admission
+from limits.learning import OutputNeeds
+from limits.snapshot import Snapshots
+from sentinel.exceptions import CallError, Unauthenticated, UpstreamAuth, UpstreamError, UpstreamTimeout
+from sentinel.lib import redis as connections
+from sentinel.lib.asgi import Exchange, Gone
+from tests.gateway.make import DONE, FakeClient, FakeReply, delta, make_call, usage_chunk
+from tests.limits.make import FakeZion, configure, make_limits, make_principal, state, store
+from tests.wait import eventually
+from usage import keys
+from usage.journal import Journal
+from usage.recorder import Recorder
+from usage.values import Source, UsageEvent
+
+ANSWER = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5,"total_tokens":12}}'
+
+
+class Plain(FakeReply):
+    """A plain answer."""
+
+    def __init__(self, body: Any = ANSWER, status: int = 200) -> None:
+        super().__init__([body])
+        self.status = status
+        self.headers = [(b"content-type", b"application/json"), (b"set-cookie", b"a=b")]
+
+    async def read(self) -> bytes:
+        return await self.read_some()
+
+
+class FakeUpstream:
+    def __init__(self) -> None:
+        self.reply: Any = Plain()
+        self.asked: list[Any] = []
+        self.connects = asyncio.Event()
+        self.connects.set()
+
+    async def open(self, *call: Any) -> Any:
+        self.asked.append(call[:4])
+        await self.connects.wait()
+        if not isinstance(self.reply, NeverSent):
+            call[4]()  # the first byte leaves
+        if isinstance(self.reply, BaseException):
+            raise self.reply
+        if isinstance(self.reply, asyncio.Event):
+            await self.reply.wait()
+        return self.reply
+
+
+class Stage:
+    """What a runtime offers to one call, real but for the provider."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal = Journal(folder / "journal", 600)
+        self.journal.open()
+        self.recorder = Recorder(self.journal)
+        self.zion = FakeZion(*make_limits())
+        self.admission = Admission(Snapshots(self.zion))
+        self.upstream = FakeUpstream()
+        self.needs = OutputNeeds()
+        self.streams: set[Any] = set()
+        self.renewed: Any = make_principal()
+        self.left = asyncio.Event()
+        self.exchange = Exchange(self._receive, None, "r1")  # type: ignore[arg-type]  # nothing is sent through it
+
+    def may_nudge(self) -> bool:
+        return False
+
+    async def _receive(self) -> dict[str, Any]:
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def renew(self) -> Any:
+        return self.renewed
+
+    async def serve(self, **call: Any) -> Any:
+        return await serve(make_call(**call), self.exchange, self, self.renew)  # type: ignore[arg-type]
+
+    def owner(self, **call: Any) -> Owner:
+        return Owner(make_call(**call), self.exchange, self, self.renew)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def stage(online: object, tmp_path: Path) -> AsyncIterator[Stage]:
+    store(*make_limits())
+    made = Stage(tmp_path)
+    yield made
+    made.left.set()
+    made.journal.close()
+
+
+def events() -> list[UsageEvent]:
+    found: list[Any] = connections.command("XRANGE", keys.stream(0), "-", "+")
+    pairs = [f if isinstance(f, dict) else dict(zip(f[::2], f[1::2], strict=True)) for _, f in found]
+    return [UsageEvent.from_json(fields[b"e"]) for fields in pairs]
+
+
+def is_all_given_back() -> bool:
+    return bool(state()["active"] == 0 and state()["ai_usage.output:held"] == 0)
+
+
+async def test_a_plain_call_is_answered_as_the_provider_did_and_settled_before(stage: Stage) -> None:
+    response = await stage.serve(stream=False)
+
+    assert (response.status_code, response.content) == (200, ANSWER)
+    headers = dict(response.asgi_headers)
+    assert headers[b"x-ratelimit-limit"] == b"100"
+    assert b"set-cookie" not in headers
+    assert [(event.input, event.output, event.source) for event in events()] == [(7, 5, Source.PROVIDER)]
+    assert is_all_given_back()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_never_left_gives_its_hold_back_and_leaves_no_event(stage: Stage, stream: bool) -> None:
+    stage.upstream.reply = NeverSent(UpstreamError("unreachable", should_retry=True))
+
+    with pytest.raises(UpstreamError) as failed:
+        await stage.serve(stream=stream)
+
+    assert failed.value.should_retry is True
+    assert events() == []
+    assert is_all_given_back()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_may_have_left_and_has_no_answer_is_charged(stage: Stage, stream: bool) -> None:
+    stage.upstream.reply = UpstreamError("cut")
+
+    with pytest.raises(UpstreamError):
+        await stage.serve(stream=stream)
+
+    assert [(event.requests, event.source) for event in events()] == [(1, Source.PARTIAL)]
+    assert is_all_given_back()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_that_is_given_up_while_it_connects_costs_nothing(
+    stage: Stage, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, upstream_total_seconds=0.05, upstream_first_byte_seconds=0.05)
+    stage.upstream.connects.clear()
+
+    with pytest.raises(UpstreamTimeout):
+        await stage.serve(stream=stream)
+
+    assert events() == []
+    assert is_all_given_back()
+
+
+async def test_a_client_that_leaves_while_its_stream_connects_costs_nothing(stage: Stage) -> None:
+    stage.upstream.connects.clear()
+    request = asyncio.ensure_future(stage.serve(stream=True))
+    await eventually(lambda: stage.upstream.asked)
+
+    stage.left.set()
+
+    with pytest.raises(Gone):
+        await request
+    assert events() == []
+    await eventually(is_all_given_back)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_provider_that_says_nothing_is_a_timeout_and_charged(
+    stage: Stage, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, upstream_total_seconds=0.05, upstream_first_byte_seconds=0.05)
+    stage.upstream.reply = asyncio.Event()
+
+    with pytest.raises(UpstreamTimeout):
+        await stage.serve(stream=stream)
+
+    assert [event.source for event in events()] == [Source.PARTIAL]
+    assert is_all_given_back()
+
+
+async def test_a_refused_call_counts_nothing(stage: Stage) -> None:
+    stage.upstream.reply = Plain(b'{"error":{"message":"no org-abc"}}', 400)
+
+    response = await stage.serve(stream=False)
+
+    assert (response.status_code, b"org-abc" in response.content) == (400, False)
+    assert [(event.input, event.output, event.requests) for event in events()] == [(0, 0, 0)]
+
+
+async def test_our_own_key_refused_by_the_provider_is_no_401(stage: Stage) -> None:
+    stage.upstream.reply = Plain(b"{}", 401)
+
+    with pytest.raises(UpstreamAuth):
+        await stage.serve(stream=False)
+
+    assert is_all_given_back()
+
+
+async def test_a_plain_call_whose_client_leaves_is_read_to_its_end(stage: Stage) -> None:
+    gate = asyncio.Event()
+    stage.upstream.reply = gate
+    request = asyncio.ensure_future(stage.serve(stream=False))
+    await eventually(lambda: stage.upstream.asked)
+
+    request.cancel()
+    await asyncio.wait([request])
+    stage.upstream.reply = Plain()
+    gate.set()
+
+    await eventually(lambda: [event.source for event in events()] == [Source.PROVIDER])
+
+
+async def test_a_revoked_token_is_validated_again_and_the_call_goes_on(stage: Stage) -> None:
+    connections.command("HSET", ledger_keys.user("ext-ada"), "revoked_at", 2**53 - 1)
+    stage.renewed = make_principal(validated_ms=2**53)
+
+    response = await stage.serve(stream=False)
+
+    assert response.status_code == 200
+
+
+async def test_a_user_who_is_revoked_again_and_again_is_a_401(stage: Stage) -> None:
+    connections.command("HSET", ledger_keys.user("ext-ada"), "revoked_at", 2**53)
+
+    with pytest.raises(Unauthenticated):
+        await stage.serve(stream=False)
+
+    assert stage.upstream.asked == []
+
+
+async def test_a_stream_is_handed_over_with_its_head_and_passed_on_when_there_is_a_way_out(stage: Stage) -> None:
+    stage.upstream.reply = FakeReply([delta("a"), usage_chunk(7, 5), DONE])
+    client = FakeClient()
+
+    response = await stage.serve(stream=True)
+    assert isinstance(response, StreamResponse)
+    await response.send_to(client)
+
+    assert client.body == delta("a") + DONE
+    assert [(event.input, event.output) for event in events()] == [(7, 5)]
+    await eventually(lambda: not stage.streams)
+    assert is_all_given_back()
+
+
+async def test_a_stream_whose_client_left_before_it_began_ends_and_is_charged(stage: Stage) -> None:
+    stage.upstream.reply = FakeReply([delta("a"), asyncio.Event()])
+    await stage.serve(stream=True)
+
+    stage.left.set()
+
+    await eventually(lambda: [event.source for event in events()] == [Source.PARTIAL])
+    assert is_all_given_back()
+
+
+async def test_a_stream_stopped_while_its_provider_is_silent_is_charged_once(stage: Stage) -> None:
+    stage.upstream.reply = asyncio.Event()
+    owner = stage.owner(stream=True)
+    opening = asyncio.ensure_future(owner.stream())
+    await eventually(lambda: stage.upstream.asked)
+
+    owner.stop(Stop.SHUTDOWN)
+    owner.stop(Stop.LEFT)
+
+    with pytest.raises(CallError):
+        await opening
+    assert [event.source for event in events()] == [Source.PARTIAL]
+    assert is_all_given_back()
+
+
+async def test_a_stream_that_the_provider_answers_plainly_is_a_plain_answer(stage: Stage) -> None:
+    stage.upstream.reply = Plain()
+
+    response = await stage.serve(stream=True)
+
+    assert response.status_code == 200
+    assert [(event.input, event.output) for event in events()] == [(7, 5)]

@@ -1,0 +1,36 @@
+"""The metrics folder: counters of dead processes never come back."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from sentinel.launch import metrics
+
+
+def written(folder: Path, *pids: int) -> None:
+    for pid in pids:
+        (folder / f"counter_{pid}.db").write_bytes(b"x")
+
+
+def left(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_the_launcher_empties_it(tmp_path: Path) -> None:
+    written(tmp_path, os.getppid(), 1)
+
+    metrics.empty(tmp_path)
+
+    assert left(tmp_path) == set()
+
+
+def test_a_single_process_removes_what_the_dead_and_its_own_number_left(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    written(tmp_path, dead.pid, os.getpid(), os.getppid())
+    (tmp_path / "note.txt").touch()
+
+    metrics.sweep(tmp_path)
+
+    assert left(tmp_path) == {f"counter_{os.getppid()}.db", "note.txt"}

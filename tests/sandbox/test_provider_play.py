@@ -1,0 +1,143 @@
+from typing import Any
+
+import pytest
+
+from sentinel.sandbox.cast import PROVIDER_KEY
+from tests.sandbox.calls import CHAT, ask, chat, events, open_raw, read_some, read_to_end
+from tests.servers import Served
+from tests.wait import until
+
+BEARER = f"Bearer {PROVIDER_KEY}"
+LAST = b"0\r\n\r\n"  # what ends a chunked body
+
+
+def raw_chat(provider: Served, script: dict[str, Any], **fields: Any) -> tuple[bytes, str]:
+    return read_to_end(open_raw(provider, "POST", CHAT, body=chat(script=script, **fields), authorization=BEARER))
+
+
+def last_call(provider: Served) -> Any:
+    """The newest call once it ended."""
+    return until(lambda: [call for call in provider.ask("/_control/calls") if call["ended_at"]])[-1]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_break_before_headers_sends_not_one_byte(provider: Served, stream: bool) -> None:
+    received, how = raw_chat(provider, {"break_before_headers": True}, stream=stream)
+
+    assert (received, how) == (b"", "reset")
+    assert last_call(provider)["status"] is None
+
+
+def test_a_broken_stream_is_reset_after_just_so_many_pieces(provider: Served) -> None:
+    received, how = raw_chat(provider, {"break_after": 5}, stream=True)
+
+    assert how == "reset"
+    assert received.count(b'"content":') == 1 + 5
+    assert LAST not in received
+    call = last_call(provider)
+    assert (call["pieces"], call["completed"], call["left_at"]) == (5, False, None)
+
+
+def test_a_broken_plain_answer_is_reset_in_its_middle(provider: Served) -> None:
+    received, how = raw_chat(provider, {"break_after": 1})
+
+    assert how == "reset"
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert (
+        f"content-length: {len(body) * 2}".encode() in head or f"content-length: {len(body) * 2 + 1}".encode() in head
+    )
+
+
+def test_a_stream_that_just_ends_has_no_terminal_event(provider: Served) -> None:
+    reply = ask(provider, chat(script={"end_after": 3}, stream=True))
+
+    assert len(events(reply)) == 1 + 3
+    assert b"[DONE]" not in reply.content
+
+
+def test_an_error_event_ends_a_stream(provider: Served) -> None:
+    error = {"message": "overloaded", "type": "server_error"}
+    reply = ask(provider, chat(script={"error_event_after": 2, "error": error}, stream=True))
+
+    assert events(reply)[-1] == {"error": error}
+    assert b"[DONE]" not in reply.content
+
+
+@pytest.mark.parametrize("script", [{"hang_before_headers": True}, {"hang_after": 0}, {"hang_after": 3}])
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_hang_lasts_until_the_client_leaves_which_is_seen_at_once(
+    provider: Served, script: dict[str, Any], stream: bool
+) -> None:
+    with open_raw(provider, "POST", CHAT, body=chat(script=script, stream=stream), authorization=BEARER):
+        until(lambda: provider.ask("/_control/calls"))
+        assert provider.ask("/_control/totals")["in_flight"] == 1
+
+    call = last_call(provider)
+    assert call["left_at"] is not None
+    assert call["completed"] is False
+    assert provider.ask("/_control/totals")["left"] == 1
+
+
+def test_a_client_leaving_mid_stream_is_seen_at_once(provider: Served) -> None:
+    body = chat(script={"pieces": 100, "interval_ms": 30_000}, stream=True)
+    with open_raw(provider, "POST", CHAT, body=body, authorization=BEARER) as sock:
+        read_some(sock, b'"role"')
+
+    call = last_call(provider)
+    assert call["left_at"] is not None
+    assert call["pieces"] == 0
+    assert call["ended_at"] - call["left_at"] < 1
+
+
+def test_pieces_count_what_was_sent_before_the_client_left(provider: Served) -> None:
+    body = chat(script={"pieces": 10_000, "interval_ms": 1}, stream=True)
+    with open_raw(provider, "POST", CHAT, body=body, authorization=BEARER) as sock:
+        received = read_some(sock, b" by")
+
+    call = last_call(provider)
+    assert received.count(b'"content":') - 1 <= call["pieces"] < 10_000
+
+
+def test_a_plain_answer_nobody_waits_for_is_made_and_billed(provider: Served) -> None:
+    body = chat(script={"pieces": 5, "interval_ms": 100})
+    with open_raw(provider, "POST", CHAT, body=body, authorization=BEARER):
+        until(lambda: provider.ask("/_control/calls"))
+
+    call = last_call(provider)
+    assert (call["pieces"], call["completed"]) == (5, False)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 429, 500, 503])
+def test_an_error_is_answered_as_told(provider: Served, status: int) -> None:
+    reply = ask(provider, chat(script={"status": status, "retry_after": 3, "headers": {"X-Extra": "1"}}))
+
+    assert reply.status_code == status
+    assert reply.headers["retry-after"] == "3"
+    assert reply.headers["x-extra"] == "1"
+    assert "org-sandbox123" in reply.json()["error"]["message"]
+    assert provider.ask("/_control/totals")["completion_tokens"] == 0
+
+
+def test_html_is_answered_as_told(provider: Served) -> None:
+    reply = ask(provider, chat(script={"html": True, "status": 502}))
+
+    assert (reply.status_code, reply.headers["content-type"]) == (502, "text/html")
+    assert ask(provider, chat(script={"html": True})).status_code == 200
+
+
+@pytest.mark.parametrize("split", ["none", "odd", "bytes"])
+def test_line_ends_comments_and_padding_change_no_content(provider: Served, split: str) -> None:
+    script = {"crlf": True, "comments": True, "padding": 50, "split": split, "pieces": 3}
+    reply = ask(provider, chat(script=script, stream=True))
+
+    text = "".join(event["choices"][0]["delta"].get("content") or "" for event in events(reply)[:-1])
+    assert text == "The café by"
+    assert reply.content.count(b": keep-alive\r\n\r\ndata: ") == 6
+    assert reply.content.count(b'"obfuscation":"' + b"x" * 50 + b'"') == 5
+
+
+def test_the_first_byte_can_be_late(provider: Served) -> None:
+    reply = ask(provider, chat(script={"first_byte_ms": 120}))
+
+    assert reply.elapsed.total_seconds() >= 0.12
+    assert int(reply.headers["openai-processing-ms"]) >= 119

@@ -1,0 +1,147 @@
+"""The settings: every problem named at once, secrets never shown, sources in their order."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sentinel import config
+from sentinel.config import Config
+from sentinel.exceptions import ConfigError
+
+REQUIRED = {"ZION_API_URL": "https://zion.example", "ZION_API_KEY": "zk", "OPENAI_API_KEY": "ok"}
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in names():
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SENTINEL_DATA_DIR", str(tmp_path))
+
+
+def names() -> Iterator[str]:
+    settings = {field.upper() for field in Config.model_fields}
+    return (name for name in os.environ if name in settings or name.removesuffix("_FILE") in settings)
+
+
+def problems(env_file: Path | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as raised:
+        config.load(env_file)
+    return raised.value.problems
+
+
+def test_the_defaults_are_valid_by_themselves() -> None:
+    found = config.load(None)
+
+    assert found.redis_url == found.cache_url == found.celery_broker_url == "redis://localhost:6379"
+
+
+def test_every_missing_setting_is_named() -> None:
+    assert [problem.split(":")[0] for problem in config.missing(config.load(None))] == [*REQUIRED]
+
+
+def test_a_complete_configuration_misses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+
+    assert config.missing(config.load(None)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ZION_API_URL", "zion.example"),
+        ("ZION_API_URL", "https://user:pass@zion.example"),
+        ("REDIS_URL", "http://localhost"),
+        ("SENTINEL_PORT", "0"),
+        ("SENTINEL_PORT", "many"),
+        ("QUOTA_MODE", "strict"),
+        ("RATE_LIMIT_REQUESTS", "-1"),
+        ("ZION_HONOURS_KEYS", "perhaps"),
+        ("OPENAI_API_KEY", "two\nlines"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_malformed_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    for required, good in REQUIRED.items():
+        monkeypatch.setenv(required, good)
+    monkeypatch.setenv(name, value)
+
+    found = problems()
+
+    assert [problem.split(":")[0] for problem in found] == [name]
+
+
+def test_malformed_and_missing_settings_are_named_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENTINEL_PORT", "many")
+    monkeypatch.setenv("QUOTA_MODE", "strict")
+    monkeypatch.setenv("ZION_API_URL", "zion.example")
+
+    with pytest.raises(ConfigError) as raised:
+        config.load(None)
+
+    message = str(raised.value)
+    assert "5 problem(s)" in message
+    for name in ("SENTINEL_PORT", "QUOTA_MODE", "ZION_API_URL", "ZION_API_KEY", "OPENAI_API_KEY"):
+        assert message.count(f"- {name}:") == 1
+
+
+def test_settings_that_do_not_fit_each_other_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAM_DRAIN_SECONDS", "100")
+    monkeypatch.setenv("SETTLED_MEMORY_SECONDS", "600")
+
+    found = " ".join(config.missing(config.load(None)))
+
+    assert "STREAM_DRAIN_SECONDS" in found
+    assert "SETTLED_MEMORY_SECONDS" in found
+
+
+def test_a_secret_is_never_in_a_message_or_a_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZION_API_KEY", "well-kept-secret")
+    monkeypatch.setenv("OPENAI_API_KEY", " well-kept-secret\n")
+    monkeypatch.setenv("ZION_API_URL", "https://well-kept-secret@zion")
+    assert "well-kept" not in " ".join(problems())
+
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.delenv("ZION_API_URL")
+    assert "well-kept" not in repr(config.load(None)) + str(config.load(None))
+
+
+def test_a_file_gives_a_secret_without_its_last_line_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("from-file\n")
+    monkeypatch.setenv("ZION_API_KEY_FILE", str(tmp_path / "key"))
+
+    assert config.load(None).zion_api_key.get_secret_value() == "from-file"
+
+
+def test_a_secret_file_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ZION_API_KEY_FILE", str(tmp_path / "absent"))
+
+    assert str(tmp_path / "absent") in problems()[0]
+
+
+def test_a_secret_file_of_binary_content_is_one_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe")
+    monkeypatch.setenv("ZION_API_KEY_FILE", str(tmp_path / "key"))
+
+    assert "UTF-8" in problems()[0]
+
+
+def test_sources_win_in_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    env_file = tmp_path / "env"
+    env_file.write_text("ZION_API_KEY=dotenv\n")
+    assert config.load(env_file).zion_api_key.get_secret_value() == "dotenv"
+
+    (tmp_path / "key").write_text("file")
+    monkeypatch.setenv("ZION_API_KEY_FILE", str(tmp_path / "key"))
+    assert config.load(env_file).zion_api_key.get_secret_value() == "file"
+
+    monkeypatch.setenv("ZION_API_KEY", "environment")
+    assert config.load(env_file).zion_api_key.get_secret_value() == "environment"
+
+
+def test_celery_gets_its_own_spelling_of_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "unix:///run/redis.sock?db=2")
+
+    assert config.load(None).celery_broker_url == "redis+socket:///run/redis.sock?virtual_host=2"

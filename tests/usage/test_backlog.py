@@ -1,0 +1,55 @@
+"""The figures that operators watch."""
+
+import pytest
+
+from sentinel import config
+from sentinel.lib import metrics
+from sentinel.lib.redis import ledger as connect
+from tests.usage.make import REFUSED, SHARD, FakeZion, Step, make_event, make_terms, settle
+from usage import backlog, keys
+from usage.flush import flush, seal_waiting
+
+pytestmark = pytest.mark.usefixtures("ledger")
+
+
+def test_an_idle_system_has_nothing_waiting() -> None:
+    assert backlog.look(SHARD) == backlog.Backlog(0, 0, 0, 0, 0, 0, 0.0)
+
+
+def test_each_place_is_counted_and_the_oldest_gives_the_age() -> None:
+    settle(make_event("ada"))
+    flush(SHARD, FakeZion(), make_terms())
+    settle(make_event("ada"))
+    flush(SHARD, FakeZion(Step(applies=False, answer=REFUSED)), make_terms())
+    settle(make_event("ada"))
+
+    found = backlog.look(SHARD)
+    backlog.measure(SHARD)
+
+    assert (found.events, found.batches, found.retrying, found.delivered, found.held, found.dead) == (1, 1, 1, 1, 0, 0)
+    assert 0 <= found.oldest_age_seconds < 5
+    assert metrics.USAGE_BACKLOG._value.get() == 2
+    assert backlog.due(SHARD) == 0
+
+
+def test_an_old_batch_shows(ledger: object) -> None:
+    settle(make_event("ada"))
+    flush(SHARD, FakeZion(Step(applies=False, answer=REFUSED)), make_terms())
+    for key in connect().scan_iter(keys.batch(SHARD, "*")):
+        connect().hincrby(key, "created", -3_600_000)
+
+    assert backlog.look(SHARD).oldest_age_seconds > 3599
+
+
+def test_it_says_how_long_zion_needs_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZION_REQUESTS_PER_SECOND", "2")
+    monkeypatch.setenv("BATCH_MAX_ITEMS", "2")
+    config.get.cache_clear()
+    for user in ("ada", "ben"):
+        settle(make_event(user))
+    seal_waiting(SHARD, make_terms())
+    for _ in range(6):
+        settle(make_event("ada"))
+
+    # One batch of two events is there; six more events fill three like it.
+    assert backlog.look(SHARD).drain_seconds == 2.0

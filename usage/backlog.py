@@ -1,0 +1,82 @@
+"""How much usage waits for Zion, where, and since when: for gauges, the summary command and the admin."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from sentinel import config
+from sentinel.lib import metrics
+from sentinel.lib.redis import RedisUnavailable, ledger
+from usage import keys, outbox
+from usage.batch import Batch
+from usage.resolution import Place
+
+_OLDEST_AMONG = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Counts of one shard. `events` are not sealed yet; the rest are batches. The age is that of the oldest of both.
+
+    `drain_seconds` is how long Zion needs at least to take all of it, at the rate that it is allowed to be asked.
+    """
+
+    events: int
+    batches: int
+    retrying: int
+    delivered: int
+    held: int
+    dead: int
+    oldest_age_seconds: float
+    drain_seconds: float = 0.0
+
+
+def look(shard: int) -> Backlog:
+    """The present figures. Raises RedisUnavailable."""
+    try:
+        with ledger().pipeline(transaction=False) as pipeline:
+            pipeline.time()
+            pipeline.xlen(keys.stream(shard))
+            pipeline.xrange(keys.stream(shard), count=1)
+            for key in (keys.batches(shard), keys.delivered(shard), keys.held(shard), keys.dead(shard)):
+                pipeline.zcard(key)
+            found: list[Any] = pipeline.execute()
+    except RedisError as error:
+        raise RedisUnavailable("unreachable", str(error)) from error
+    (seconds, micros), events, first, batches, delivered, held, dead = found
+    now_ms = seconds * 1000 + micros // 1000
+    waiting = outbox.get(shard, outbox.ids(shard, Place.BATCHES, _OLDEST_AMONG)) if batches else []
+    since = [batch.created_ms for batch in waiting] + [int(entry_id.split(b"-")[0]) for entry_id, _ in first]
+    return Backlog(
+        events=events,
+        batches=batches,
+        retrying=sum(batch.tries > 0 or batch.rejections > 0 for batch in waiting),
+        delivered=delivered,
+        held=held,
+        dead=dead,
+        oldest_age_seconds=max(0.0, (now_ms - min(since)) / 1000) if since else 0.0,
+        drain_seconds=_drain_seconds(events, batches, waiting),
+    )
+
+
+def _drain_seconds(events: int, batches: int, waiting: Sequence[Batch]) -> float:
+    settings = config.get()
+    in_batches = sum(len(batch.members) for batch in waiting)
+    # The last batch of each round is small; a long backlog fills them.
+    events_a_batch = max(in_batches / max(len(waiting), 1), settings.batch_max_items)
+    return round((batches + math.ceil(events / events_a_batch)) / settings.zion_requests_per_second, 1)
+
+
+def measure(shard: int) -> None:
+    """Set the gauges. With several shards they show the shard that was measured last."""
+    found = look(shard)
+    metrics.USAGE_BACKLOG.set(found.events + found.batches)
+    metrics.USAGE_OLDEST.set(found.oldest_age_seconds)
+
+
+def due(shard: int) -> int:
+    """Batches that could be attempted now, at most a few hundred. Raises RedisUnavailable."""
+    return len(outbox.due(shard, _OLDEST_AMONG)[1])
