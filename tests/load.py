@@ -81,9 +81,14 @@ class Load:
         events: Mapping[int, Callable[[], Awaitable[None]]] | None = None,
     ) -> None:
         self._stack, self._people, self._calls, self._width = stack, people, calls, width
-        self._random = random.Random(seed)
+        self._seed = seed
         self._events = dict(events or {})
         self.made: list[Made] = []
+
+    @property
+    def leavers(self) -> int:
+        """How many of the calls their client leaves: what a call does hangs on its number alone, not on the others."""
+        return sum(self._leaves(self._chance(number)) for number in range(self._calls))
 
     async def run(self) -> list[Made]:
         """Make all calls."""
@@ -99,9 +104,16 @@ class Load:
             await asyncio.gather(*(caller() for _ in range(self._width)))
         return self.made
 
+    def _chance(self, number: int) -> random.Random:
+        return random.Random(f"{self._seed}.{number}")
+
+    @staticmethod
+    def _leaves(chance: random.Random) -> bool:
+        return chance.random() < 0.1
+
     async def _call(self, session: aiohttp.ClientSession, number: int) -> Made:
-        person, chance = self._people[number % len(self._people)], self._random
-        tag, is_stream, leaves = f"{person.name}.{number}", number % 2 == 1, chance.random() < 0.1
+        person, chance = self._people[number % len(self._people)], self._chance(number)
+        tag, is_stream, leaves = f"{person.name}.{number}", number % 2 == 1, self._leaves(chance)
         script: dict[str, Any] = {"pieces": chance.randint(1, 60)}
         if leaves:
             script = {"pieces": 300, "interval_ms": 2} if is_stream else {"first_byte_ms": 300}
