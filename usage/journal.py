@@ -13,8 +13,8 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
+from secrets import token_hex
 from zlib import crc32
 
 import structlog
@@ -40,7 +40,6 @@ class Journal:
         self._buffer: list[bytes] = []
         self._since_rotation: list[bytes] = []
         self._carried_bytes = 0
-        self._numbers = count()
         self._flush_planned = False
         self._syncing: asyncio.Task[None] | None = None
         self._is_torn = False
@@ -132,8 +131,9 @@ class Journal:
 
     def _rotate(self, carried: list[bytes] | None = None) -> None:
         # Locked before it has its name: nobody may take it for one that its process left behind.
-        # Its number tells it from one of the same millisecond, which the rename would replace.
-        path = self.folder / f"{os.getpid()}-{clock.now_ms()}-{next(self._numbers)}.journal"
+        # By chance no two names are alike: containers that share the folder have the same process ids, and the rename
+        # of a second one would replace the first.
+        path = self.folder / f"{os.getpid()}-{clock.now_ms()}-{token_hex(4)}.journal"
         new = path.with_suffix(".new")
         fd = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o600)
         try:
