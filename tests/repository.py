@@ -1,10 +1,12 @@
 """What tests about the repository read: its modules, functions, documents, and the words that the code declares."""
 
 import ast
+import gc
 import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from sentinel.config import BASE_DIR
@@ -30,9 +32,19 @@ def modules() -> list[Path]:
     return sorted(path.relative_to(BASE_DIR) for path in found if not _NOT_OURS.intersection(path.parts))
 
 
+@cache
 def tree(module: Path) -> ast.Module:
-    """The parsed module."""
-    return ast.parse((BASE_DIR / module).read_text(encoding="utf-8"))
+    """The parsed module.
+
+    No garbage is collected meanwhile: a finalizer that prints a traceback parses its lines, and Python before 3.11.5
+    takes a parse within a parse for an error of its own (CPython 106905).
+    """
+    source = (BASE_DIR / module).read_text(encoding="utf-8")
+    gc.disable()
+    try:
+        return ast.parse(source)
+    finally:
+        gc.enable()
 
 
 def functions() -> list[Function]:
