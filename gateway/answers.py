@@ -86,6 +86,22 @@ def _read_singly(block: bytes) -> tuple[list[Answer], int]:
     return found, unparsable
 
 
+def frame_of(block: bytes, events: int) -> int | None:
+    """Bytes of an event around what the model wrote, the mean of a block's `events`; None where it wrote nothing.
+
+    Texts are measured in their longest escaped form, so that the frame is not too long.
+    """
+    try:
+        found, unparsable = read_block(block)
+        texts = [text_of(choice) for answer in found for choice in answer.choices or ()]
+    except RecursionError:
+        return None
+    texts += [answer.delta for answer in found if type(answer.delta) is str]
+    if unparsable or not any(texts):
+        return None
+    return max(len(block) - sum(len(json.dumps(text)) - 2 for text in texts), 0) // events
+
+
 def plain_output_texts(payload: bytes) -> list[str]:
     """All that a model wrote in a plain reply, each choice apart: no token reaches from one into the next.
 

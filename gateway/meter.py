@@ -87,6 +87,8 @@ class StreamMeter:
     __slots__ = (
         "_characters",
         "_count",
+        "_counted",
+        "_counted_tokens",
         "_deltas",
         "_has_finished",
         "_pending",
@@ -112,6 +114,8 @@ class StreamMeter:
         self._tokens = 0
         self._deltas = 0
         self._has_finished = False
+        self._counted: dict[int, int] = {}  # of each choice, how many pieces are in _counted_tokens
+        self._counted_tokens = 0
 
     def add(self, kind: sse.Kind, block: bytes) -> None:
         """Take note of a block that the splitter gave."""
@@ -126,6 +130,12 @@ class StreamMeter:
         """Tokens of the answer so far, counted by us over all choices; at least one per delta that said something."""
         self._fold()
         return max(self._tokens + self._count_texts(), self._deltas)
+
+    def passed(self) -> int:
+        """`received`, a little above it: counted in the pieces between two questions, so that asking often is cheap."""
+        self._fold()
+        self._count_pieces()
+        return max(self._counted_tokens, self._deltas)
 
     def has_finished(self) -> bool:
         """Whether a reason to finish was seen, `[DONE]` or not."""
@@ -163,7 +173,9 @@ class StreamMeter:
                 self._deltas += 1
         if self._characters > TEXT_CHARACTERS:
             self._tokens += self._count_texts()
+            self._count_pieces()
             self._texts.clear()
+            self._counted.clear()
             self._characters = 0
 
     def _collect(self, answer: answers.Answer) -> None:
@@ -179,6 +191,11 @@ class StreamMeter:
             self._deltas += 1
             self._characters += len(text)
             self._texts.setdefault(index, []).append(text)
+
+    def _count_pieces(self) -> None:
+        for index, texts in self._texts.items():
+            self._counted_tokens += self._count("".join(texts[self._counted.get(index, 0) :]))
+            self._counted[index] = len(texts)
 
     def _count_texts(self) -> int:
         return sum(self._count("".join(texts)) for texts in self._texts.values())

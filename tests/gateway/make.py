@@ -99,6 +99,17 @@ class FakeLease:
         self.asks_at = passed + 1
 
 
+class RoomyLease(FakeLease):
+    """Gives `room` tokens at a time, by the rule of the real one; `told` is what its Redis would know."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(room)
+        self.room = self.told = room
+
+    async def advance(self, passed: int, tokens: Callable[[], int]) -> None:
+        self.told, self.asks_at = tokens() + self.room, passed + self.room
+
+
 class FakeClient:
     """Takes what is sent; `blocks` is an Event that the next send waits for."""
 

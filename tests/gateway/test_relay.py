@@ -1,4 +1,6 @@
 import asyncio
+import json
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.outcome import Figures
 from gateway.relay import Relay, Stop
+from gateway.tokens import count
 from sentinel.exceptions import UpstreamError
 from tests.gateway.make import (
     CALL_ID,
@@ -16,6 +19,7 @@ from tests.gateway.make import (
     FakeClient,
     FakeLease,
     FakeReply,
+    RoomyLease,
     delta,
     make_call,
     make_grant,
@@ -279,10 +283,45 @@ async def test_redis_learns_of_more_before_more_is_passed_on() -> None:
     await stage.run()
 
     told = [line for line in stage.log if not line.startswith("settl")]
-    assert told[0].startswith("sent")
-    assert told[1].startswith("room for more than ")
-    assert told[1].endswith(", 2 tokens")
-    assert told[2].startswith("sent")
+    assert told[0] == "room for more than 5, 1 tokens"
+    assert told[1].startswith("sent")
+    assert told[2] == "room for more than 11, 2 tokens"
+    assert told[3].startswith("sent")
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.lists(st.sampled_from([" word", "7", "é", "漢字", '"\n', "x"]), max_size=30), min_size=1, max_size=40),
+    st.sampled_from([json.dumps, lambda fields: orjson.dumps(fields).decode()]),
+    st.integers(1, 64),
+    st.integers(1, 6),
+)
+async def test_no_client_has_more_tokens_than_redis_was_told_however_many_an_event_packs(
+    texts: list[list[str]], dump: Callable[[Any], str], room: int, together: int
+) -> None:
+    fields = [{"choices": [{"index": 0, "delta": {"content": "".join(words)}}]} for words in texts]
+    events = [f"data: {dump(each)}\n\n".encode() for each in fields]
+    stage = Stage(*(b"".join(batch) for batch in batched(events, together)), DONE)
+    lease = stage.relay._lease = RoomyLease(room)  # type: ignore[assignment]
+    sent: list[bytes] = []
+
+    async def client(message: Any) -> None:
+        sent.append(message["body"])
+        said = "".join(orjson.loads(data)["choices"][0]["delta"]["content"] for data in payloads(b"".join(sent)))
+        assert count(said, "gpt-4o") <= lease.told
+
+    await stage.relay.run(client, lambda: None)
+
+    assert b"".join(sent) == b"".join([*events, DONE])
+
+
+def batched(events: list[bytes], size: int) -> list[list[bytes]]:
+    return [events[start : start + size] for start in range(0, len(events), size)]
+
+
+def payloads(stream: bytes) -> list[bytes]:
+    lines = [line.removeprefix(b"data: ") for line in stream.split(b"\n\n") if line]
+    return [line for line in lines if line != b"[DONE]"]
 
 
 async def test_the_relay_says_when_it_last_heard_of_the_provider() -> None:
