@@ -183,9 +183,12 @@ class Stack:
 
     def is_at_rest(self) -> bool:
         """Whether no call is open, and every settled one is delivered and in the history."""
-        names = ("leases", "batches", "delivered")
-        waiting = [self._ledger.zcard(f"{{s00}}:{name}") for name in names]
-        return not any([*waiting, self._ledger.xlen("{s00}:usage")])
+        reader = (
+            self._ledger.pipeline()
+        )  # one transaction: between two questions an event may move from one to the other
+        for name in ("leases", "batches", "delivered"):
+            reader.zcard(f"{{s00}}:{name}")
+        return not any(reader.xlen("{s00}:usage").execute())
 
     def set_aside(self) -> int:
         """Batches that wait for an operator."""
