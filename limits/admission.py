@@ -4,6 +4,7 @@ The script decides; this module gives it what it needs, and answers its question
 
 unknown, stale   -> fetch the limits from Zion, ask again (stale ones serve for a bounded time while Zion fails)
 period           -> roll the known period over, ask again, refresh behind the call
+late             -> it reached Redis after we would have given up: ask again (the first call learns the time so)
 wait             -> only holds of other calls keep it out: ask again when one ends, first come first served
 revoked          -> raised to the caller, who has the token validated again
 everything else  -> a grant or a refusal
@@ -19,6 +20,7 @@ from zlib import crc32
 import structlog
 
 from limits import keys
+from limits.ledger_clock import LedgerClock
 from limits.queue import Queue
 from limits.replies import AdmitReply, refusal
 from limits.snapshot import Snapshots
@@ -49,6 +51,7 @@ class Admission:
     def __init__(self, snapshots: Snapshots) -> None:
         self._snapshots = snapshots
         self.queue = Queue()
+        self._clock = LedgerClock()
 
     async def admit(
         self,
@@ -86,15 +89,20 @@ class Admission:
                 ask = replace(ask, floor=floor()) if floor else ask
                 continue
             rounds += 1
-            if reply.decision in {"unknown", "stale"}:
-                if stale_ms:  # Zion has failed, and what we have is too old even so
-                    raise GovernanceUnavailable(retry_after_seconds=1)
-                stale_ms = await self._renew(external_id, reply.decision)
-            elif reply.decision == "period":
-                await self._roll_over(external_id, reply)
-            else:
-                raise refusal(reply)
+            stale_ms = await self._resolve(external_id, reply, stale_ms)
         raise GovernanceUnavailable("This user's limits are changing too fast to be read. Try again.")
+
+    async def _resolve(self, external_id: str, reply: AdmitReply, stale_ms: int) -> int:
+        """Answer the script's question, or raise its refusal; returns for how many ms stale limits may serve."""
+        if reply.decision in {"unknown", "stale"}:
+            if stale_ms:  # Zion has failed, and what we have is too old even so
+                raise GovernanceUnavailable(retry_after_seconds=1)
+            return await self._renew(external_id, reply.decision)
+        if reply.decision == "period":
+            await self._roll_over(external_id, reply)
+        elif reply.decision != "late":
+            raise refusal(reply)
+        return stale_ms
 
     def _granted(self, reply: AdmitReply, principal: Principal, call_id: str) -> Grant:
         metrics.add(metrics.of(metrics.CACHE, "limits", "hit"), 1)
@@ -130,9 +138,10 @@ class Admission:
             -1 if ask.cap is None else ask.cap, ask.generous, ask.floor, settings.quota_share,
             settings.quota_min_output_tokens, ask.requests, fresh_ms, stale_ms, refresh_ms, event, passable,
             int(settings.quota_wait_seconds * 1000), settings.rate_limit_burst, settings.rate_limit_tokens,
+            self._clock.after(settings.redis_timeout_seconds),
         ]  # fmt: skip
         try:
-            return AdmitReply.read(await _admit.call(names, args))
+            reply = AdmitReply.read(await _admit.call(names, args))
         except redis.RedisUnavailable as error:
             metrics.of(metrics.REDIS_ERRORS, error.reason).inc()
             spawn(_forget(external_id, call_id))
@@ -140,6 +149,8 @@ class Admission:
         except asyncio.CancelledError:
             spawn(_forget(external_id, call_id))
             raise
+        self._clock.heard(reply.now)
+        return reply
 
     async def _renew(self, external_id: str, decision: str) -> int:
         """Fetch limits; returns for how many ms stale ones may serve instead (when Zion fails and there are some)."""

@@ -183,12 +183,12 @@ class Stack:
 
     def is_at_rest(self) -> bool:
         """Whether no call is open, and every settled one is delivered and in the history."""
-        reader = (
-            self._ledger.pipeline()
-        )  # one transaction: between two questions an event may move from one to the other
+        # One transaction: between two questions an event may move from one place to another.
+        reader = self._ledger.pipeline()
         for name in ("leases", "batches", "delivered"):
             reader.zcard(f"{{s00}}:{name}")
-        return not any(reader.xlen("{s00}:usage").execute())
+        reader.xlen("{s00}:usage")
+        return not any(reader.execute())
 
     def set_aside(self) -> int:
         """Batches that wait for an operator."""

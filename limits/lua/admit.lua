@@ -11,6 +11,7 @@
 --      19 refresh after, ms 20 the event so far, JSON  21 output that may pass before Redis must know more
 --      22 longest wait for holds of other calls, ms; 0 refuses instead
 --      23 calls in any second, 0 no bound           24 tokens per rate window, 0 no bound
+--      25 nobody waits for the answer after, ms
 -- Reply decision, now, rate limit remaining, rate reset ms, cap, held input, held output, refresh due, would refuse,
 --       quota key, limit, used, held, period end, calls waiting before this one   (AdmitReply in
 --       limits/replies.py, same order). Of an admitted call, the quota key is what is left beside its hold of each
@@ -33,6 +34,9 @@ local function reply(decision, fields)
     fields.output or 0, fields.refresh or 0, fields.would or '', fields.quota or '', fields.limit or 0,
     fields.used or 0, fields.held or 0, fields.period_end or 0, fields.before or 0}
 end
+
+-- 0. Nobody waits for the answer any more: a hold now would be one that no call uses.
+if now > tonumber(ARGV[25]) then return reply('late') end
 
 -- 1. Was this very call decided before? Then its answer was lost, and the caller must not dispatch on a guess.
 if redis.call('EXISTS', call) == 1 then return reply('duplicate') end

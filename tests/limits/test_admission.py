@@ -1,4 +1,6 @@
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +21,7 @@ from sentinel.exceptions import (
     QuotaStoreUnavailable,
     RateLimitExceeded,
 )
+from sentinel.lib import background
 from sentinel.lib import redis as connections
 from sentinel.zion.schemas import ZionUnavailable
 from tests.limits.make import (
@@ -38,6 +41,7 @@ from tests.limits.make import (
     state,
     store,
 )
+from tests.redis_server import private_server
 from tests.wait import eventually
 
 pytestmark = pytest.mark.usefixtures("online")
@@ -46,6 +50,12 @@ DAY_MS = 86_400_000
 
 def user_key(user: str = "ada") -> str:
     return keys.user(f"ext-{user}")
+
+
+def seen_by_redis(command: str) -> int:
+    """How often the server ran this command."""
+    statistics: dict[str, dict[str, int]] = connections.ledger().info("commandstats")
+    return statistics.get(f"cmdstat_{command}", {}).get("calls", 0)
 
 
 def rate_key(user: str = "ada") -> str:
@@ -265,6 +275,40 @@ async def test_a_call_that_was_given_up_holds_nothing_when_its_admit_runs_late()
         await admit(admission, call_id="c1")
 
     assert (held("output"), state()["active"]) == (0, 0)
+
+
+async def test_an_admit_that_redis_takes_up_after_its_caller_gave_up_holds_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with private_server() as server:
+        configure(monkeypatch, redis_url=server.url)
+        connections.ledger.cache_clear()
+        store(*make_limits())
+        admission = make_admission()
+        await release(await admit(admission, call_id="before"))
+        admits = seen_by_redis("evalsha")
+        configure(monkeypatch, redis_timeout_seconds=0.1)
+
+        os.kill(server.pid, signal.SIGSTOP)
+        with pytest.raises(QuotaStoreUnavailable):
+            await admit(admission, call_id="late")
+        for task in background.running():  # the process ends before it can release what it may hold
+            task.cancel()
+        os.kill(server.pid, signal.SIGCONT)
+
+        await eventually(lambda: seen_by_redis("evalsha") == admits + 1)
+        assert (connections.command("EXISTS", keys.call(0, "late")), held("output"), state()["active"]) == (0, 0, 0)
+        connections.ledger().close()
+
+
+async def test_a_clock_of_redis_that_jumps_ahead_costs_a_question_and_no_call() -> None:
+    store(*make_limits())
+    admission = make_admission()
+    admission._clock.heard(redis_now_ms() - DAY_MS)
+
+    await admit(admission, call_id="c1")
+
+    assert state()["active"] == 1
 
 
 async def test_used_quota_is_told_apart_from_quota_that_others_hold() -> None:

@@ -59,7 +59,7 @@ def admit(event: UsageEvent) -> None:
         limits_keys.waiting_seen(user),
     ]
     limits: Sequence[Any] = (1000, 60_000, 1000, 90_000, "hard", 100, 1, 50, 50, 1, 16, 16, 1)
-    args = [event.call_id, user, 2**50, *limits, 10**9, 0, 10**9, event.to_json(), 0, 0, 0, 0]
+    args = [event.call_id, user, 2**50, *limits, 10**9, 0, 10**9, event.to_json(), 0, 0, 0, 0, 2**50]
     reply = _ADMIT.run(names, args)
     assert reply[0] == b"admitted", reply
 
