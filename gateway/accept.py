@@ -3,16 +3,19 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from django.http import HttpResponseBase
 
 from gateway import headers as allowed
-from gateway import runtime, tokens
+from gateway import objects, runtime, tokens
 from gateway.bodies import Body
 from gateway.call import Call
-from gateway.estimate import Estimate
+from gateway.estimate import Estimate, checked_model
+from gateway.forms import FormWatch, boundary_of
 from gateway.proxy import serve
 from gateway.throttle import client_address
+from gateway.uploads import Upload
 from limits.values import Principal
 from sentinel import config
 from sentinel.exceptions import (
@@ -31,13 +34,25 @@ Count = Callable[[str, str], int]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """An endpoint of ours and where it leads at the provider. `read` is None where the body is not metered."""
+    """An endpoint of ours and where it leads at the provider.
+
+    A JSON body is read by `read`; a multipart form goes up as it comes, and `bound` says what a call of so many bytes
+    may use. Neither: nothing is metered. `terminal` names the events that end its streams besides `[DONE]`. `is_open`:
+    its answers may be of any form and size. `keeps`: what it creates is stored, and belongs to the caller; `lists`: it
+    asks for a list of such objects. `takes_any`: what goes up need not be a form.
+    """
 
     endpoint: str
     method: str
     path: str
-    read: Callable[[Body, Count], Estimate] | None
+    read: Callable[[Body, Count], Estimate] | None = None
     cap_field: str = ""
+    bound: Callable[[int | None], Estimate] | None = None
+    terminal: tuple[bytes, ...] = ()
+    is_open: bool = False
+    keeps: bool = False
+    lists: bool = False
+    takes_any: bool = False
 
 
 async def authenticate(request: LeanRequest) -> Principal:
@@ -52,7 +67,7 @@ async def authenticate(request: LeanRequest) -> Principal:
 
 async def carry(request: LeanRequest, route: Route) -> HttpResponseBase:
     """Serve one call of an authenticated caller. Every answer tells the state of the rate window. Raises CallError."""
-    principal: Principal = request.auth  # type: ignore[attr-defined]
+    principal: Principal = request.auth
     here = runtime.current()
     try:
         if here.is_draining:
@@ -62,6 +77,8 @@ async def carry(request: LeanRequest, route: Route) -> HttpResponseBase:
         if here.recorder.open_calls >= config.get().max_concurrent_calls:
             raise Unavailable("This server is busy.", code="overloaded", retry_after_seconds=1)
         call = _call(request, route, principal)
+        if call.body is not None and (named := objects.referenced(call.body.raw)):
+            await objects.must_own(principal, named)
         authorization = request.header(b"authorization")
         return await serve(call, request.exchange, here, lambda: here.authenticator.renew(authorization, principal))
     except CallError as error:
@@ -73,35 +90,77 @@ async def carry(request: LeanRequest, route: Route) -> HttpResponseBase:
 def _call(request: LeanRequest, route: Route, principal: Principal) -> Call:
     exchange = request.exchange
     exchange.endpoint = route.endpoint
-    body = estimate = None
+    body, estimate, upload = None, None, None
     if route.read is not None:
-        if not (request.header(b"content-type") or "application/json").lower().startswith("application/json"):
-            raise UnsupportedMediaType
-        body = Body.parse(request.body)
+        body = json_body(request)
         estimate = route.read(body, tokens.count)
-        _check_model(estimate.model)
+        if estimate.model:
+            check_model(estimate.model)
         exchange.fields["model"] = estimate.model
         exchange.fields["stream"] = estimate.stream
-    passing = allowed.upward(request.scope["headers"], principal.external_id, _idempotency_key())
+    elif route.bound is not None:
+        upload = _upload(request, route)
+        estimate = route.bound(request.length)
     return Call(
         call_id=exchange.request_id,
         principal=principal,
         endpoint=route.endpoint,
         method=route.method,
         path=route.path,
-        headers=passing,
+        headers=allowed.upward(request.scope["headers"], principal.external_id, _idempotency_key()),
         body=body,
         estimate=estimate,
         cap_field=route.cap_field,
         request_id=exchange.client_request_id,
+        terminal=route.terminal,
+        is_open=route.is_open,
+        keeps=route.keeps,
+        lists=route.lists,
+        upload=upload,
     )
 
 
-def _check_model(model: str) -> None:
+def json_body(request: LeanRequest) -> Body:
+    """The body of a request that must be JSON. Raises BadRequest, UnsupportedMediaType."""
+    if not (request.header(b"content-type") or "application/json").lower().startswith("application/json"):
+        raise UnsupportedMediaType
+    return Body.parse(request.body)
+
+
+def _upload(request: LeanRequest, route: Route) -> Upload:
+    content_type = request.header(b"content-type") or ""
+    receive, limit, watch = request.exchange.receive, config.get().max_upload_bytes, None
+    if content_type.lower().startswith("multipart/form-data"):
+        watch = FormWatch(boundary_of(content_type.encode("latin-1")), "model")
+    elif not route.takes_any:
+        raise UnsupportedMediaType("The request body must be a multipart form, uncompressed.")
+    check = _check_known_model if route.takes_any else _check_uploaded_model
+    return Upload(receive, request.length, limit, watch, check)
+
+
+def _check_known_model(model: str | None) -> None:
+    """What is uploaded to an opened endpoint need not be for a model."""
+    if model is not None:
+        check_model(checked_model(model))
+
+
+def _check_uploaded_model(model: str | None) -> None:
+    """A form that names no model gets the provider's own choice, unless only some are allowed."""
+    if model is None:
+        check_model("")
+    _check_known_model(model)
+
+
+def check_model(model: str) -> None:
+    """Raises BadRequest unless this model may be used."""
     allowed_models = config.get().models_allow
-    if allowed_models and model not in {name.strip() for name in allowed_models.split(",")}:
-        message = "This model may not be used here."
-        raise BadRequest(message, code="model_not_allowed", param="model")
+    if allowed_models and model not in _names_in(allowed_models):
+        raise BadRequest("This model may not be used here.", code="model_not_allowed", param="model")
+
+
+@lru_cache(maxsize=1)
+def _names_in(text: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in text.split(","))
 
 
 def _idempotency_key() -> bytes:

@@ -6,9 +6,8 @@ from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
 
 from gateway.accept import authenticate
-from gateway.views import catalog, chat, completions, usage
+from gateway.views import audio, catalog, chat, completions, embeddings, images, moderations, responses, usage
 from sentinel import __version__
-from sentinel.exceptions import EndpointNotAllowed
 
 
 class SentinelAPI(NinjaAPI):
@@ -30,13 +29,12 @@ api = SentinelAPI(
     docs_url=None,
     openapi_url=None,
 )
-for router in (chat.router, completions.router, catalog.router, usage.router):
-    api.add_router("", router)
+_VIEWS = (chat, completions, embeddings, responses, moderations, images, audio, catalog, usage)
+for view in _VIEWS:
+    api.add_router("", view.router)
 
+PASSTHROUGH = "passthrough"
+# Views that take their body as it comes, by the names of their routes.
+UPLOADS = frozenset({"image-edits", "image-variations", "transcriptions", "translations", PASSTHROUGH})
 
-async def endpoint_not_allowed(_request: HttpRequest, **_path: str) -> HttpResponse:
-    """Everything else under /v1."""
-    raise EndpointNotAllowed
-
-
-__all__ = ["api", "endpoint_not_allowed"]
+__all__ = ["PASSTHROUGH", "UPLOADS", "api"]

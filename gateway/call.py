@@ -2,10 +2,11 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.bodies import Body
-from gateway.estimate import Estimate, max_output_tokens, upstream_changes
+from gateway.estimate import Estimate, checked_model, max_output_tokens, upstream_changes
+from gateway.uploads import Upload
 from limits.values import Principal
 from sentinel.lib import clock
 from usage.values import Source, UsageEvent
@@ -15,8 +16,11 @@ from usage.values import Source, UsageEvent
 class Call:
     """One request to the provider, from acceptance to settlement.
 
-    `path` comes from our route table, never from client text. `body` and `estimate` are None where
-    nothing is metered (models); `cap_field` is the member that carries a granted output cap.
+    `path` comes from our route table, never from client text. `estimate` is None where nothing is metered (models),
+    `body` where nothing goes up, or an `upload` does. `cap_field` is the member that carries a granted output cap.
+    `terminal` names the events that end a stream besides `[DONE]`. `is_open`: the answer may be of any form and size,
+    and is passed on as it comes. `keeps`: what it creates is stored at the provider, and belongs to the caller;
+    `lists`: it asks for a list of such objects.
     """
 
     call_id: str
@@ -29,6 +33,11 @@ class Call:
     estimate: Estimate | None
     cap_field: str
     request_id: str
+    terminal: tuple[bytes, ...] = ()
+    is_open: bool = False
+    keeps: bool = False
+    lists: bool = False
+    upload: Upload | None = None
 
     @property
     def model(self) -> str:
@@ -40,9 +49,27 @@ class Call:
         """Whether the answer is a stream of events."""
         return self.estimate is not None and self.estimate.stream
 
+    @property
+    def requests(self) -> int:
+        """What an answered call counts as."""
+        return 0 if self.estimate is None else 1
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the answer is text, whose tokens we count where the provider does not."""
+        return self.estimate is not None and self.estimate.is_counted
+
+    def with_uploaded_model(self) -> "Call":
+        """The same call, named by what its form said. Raises BadRequest for a name that is none."""
+        if self.upload is None or self.estimate is None or not self.upload.model:
+            return self
+        return replace(self, estimate=replace(self.estimate, model=checked_model(self.upload.model)))
+
     def cap_to_send(self, granted: int | None) -> int | None:
         """The granted output cap if it must be named. The model's own maximum is a bound that needs no name, and naming
         it is an error where the whole context is not larger."""
+        if self.estimate is not None and self.estimate.is_firm:
+            return None
         most = max_output_tokens(self.model)
         return None if granted is None or (most is not None and granted >= most) else granted
 

@@ -4,7 +4,7 @@ Only members that decide about tokens are checked; all others are the provider's
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from gateway import prompts
@@ -13,6 +13,7 @@ from sentinel.exceptions import BadRequest
 
 MAX_MODEL_CHARACTERS = 128
 MAX_COUNT = 2**53  # from here on not every integer survives a reader that knows only doubles
+DEFAULT_MODERATION = "omni-moderation-latest"  # API reference, "Create moderation"
 LEGACY_DEFAULT_CAP = 16  # API reference, "Create completion": max_tokens defaults to 16
 
 # Published maxima of output ("Models" pages of the API reference), by family. The longest prefix decides.
@@ -44,22 +45,29 @@ class Estimate:
     """What one call may use at most. `cap` is the output per choice, None if the caller set none.
 
     `caps` are the caller's own cap members as given; without any, `cap` is the API's default, if it has one.
+    `wants_usage` is None where streams report their usage unasked. `is_firm`: the cap cannot be lowered.
+    `is_counted`: the answer is text whose tokens we count where the provider reports none. `forced` are members that go
+    up with these values, whatever the caller said.
     """
 
     model: str
     stream: bool
-    wants_usage: bool
+    wants_usage: bool | None
     input_tokens: int
     choices: int
     cap: int | None
-    caps: tuple[tuple[str, int], ...]
+    caps: tuple[tuple[str, int], ...] = ()
+    is_firm: bool = False
+    is_counted: bool = True
+    forced: tuple[tuple[str, bytes], ...] = ()
 
 
 def read_chat(body: Body, count: Callable[[str, str], int]) -> Estimate:
     """The ask of a chat completion. `count` gives the tokens of a text for a model. Raises BadRequest."""
     model, stream, wants_usage = _common(body)
+    _refuse_true(body, "store")
     caps = _caps(body, ("max_completion_tokens", "max_tokens"))
-    choices = _positive(body, "n") or 1
+    choices = positive(body, "n") or 1
     tokens = prompts.chat(body, model, lambda text: count(text, model))
     return Estimate(model, stream, wants_usage, tokens, choices, max((cap for _, cap in caps), default=None), caps)
 
@@ -68,10 +76,47 @@ def read_completion(body: Body, count: Callable[[str, str], int]) -> Estimate:
     """The ask of a legacy completion, whose choices multiply with its prompts. Raises BadRequest."""
     model, stream, wants_usage = _common(body)
     caps = _caps(body, ("max_tokens",))
-    choices = max(_positive(body, "n") or 1, _positive(body, "best_of") or 1)
+    choices = max(positive(body, "n") or 1, positive(body, "best_of") or 1)
     tokens, number = prompts.completion(body, lambda text: count(text, model))
     cap = caps[0][1] if caps else LEGACY_DEFAULT_CAP
     return Estimate(model, stream, wants_usage, tokens, choices * number, cap, caps)
+
+
+def read_responses(body: Body, count: Callable[[str, str], int]) -> Estimate:
+    """The ask of a response that the provider does not keep: what it keeps, others could ask for. Raises BadRequest."""
+    _refuse_true(body, "store")
+    kept = () if body.value("store") is False else (("store", b"false"),)
+    return replace(read_stored_responses(body, count), forced=kept)
+
+
+def read_stored_responses(body: Body, count: Callable[[str, str], int]) -> Estimate:
+    """The same where stored responses are open and belong to their creator. Raises BadRequest."""
+    _refuse_true(body, "background")  # its usage would arrive when nobody looks any more
+    model, stream = model_of(body), is_stream(body)
+    caps = _caps(body, ("max_output_tokens",))
+    tokens = prompts.responses(body, model, lambda text: count(text, model))
+    return Estimate(model, stream, None, tokens, 1, caps[0][1] if caps else None, caps)
+
+
+def read_embeddings(body: Body, count: Callable[[str, str], int]) -> Estimate:
+    """The ask of embeddings: input alone. Raises BadRequest."""
+    model = model_of(body)
+    tokens = prompts.texts(body, "input", lambda text: count(text, model))[0]
+    return Estimate(model, stream=False, wants_usage=None, input_tokens=tokens, choices=0, cap=None)
+
+
+def read_moderation(body: Body, _count: Callable[[str, str], int]) -> Estimate:
+    """The ask of a moderation: the provider counts no tokens for it. Raises BadRequest."""
+    model = model_of(body, DEFAULT_MODERATION)
+    return Estimate(model, stream=False, wants_usage=None, input_tokens=0, choices=0, cap=None, is_counted=False)
+
+
+def read_anything(body: Body, count: Callable[[str, str], int]) -> Estimate:
+    """The ask of a body that we do not know: all of its text may be input; of its output nothing is known."""
+    model = body.value("model")
+    name = checked_model(model) if isinstance(model, str) else ""
+    tokens = count(body.raw.decode(), name)
+    return Estimate(name, body.value("stream") is True, None, tokens, choices=0, cap=None, is_counted=False)
 
 
 def upstream_changes(
@@ -81,8 +126,8 @@ def upstream_changes(
 
     A cap that the caller set is lowered where it stands, never raised; nothing else changes.
     """
-    new: dict[str, bytes] = {}
-    if estimate.stream:
+    new: dict[str, bytes] = dict(estimate.forced)
+    if estimate.stream and estimate.wants_usage is not None:
         options = _options_with_usage(body, estimate)
         if options is not None:
             new["stream_options"] = options
@@ -102,20 +147,38 @@ def max_output_tokens(model: str) -> int | None:
     return max(known)[1] if known else None
 
 
-def _common(body: Body) -> tuple[str, bool, bool]:
+def is_stream(body: Body) -> bool:
+    """Whether a stream is asked for. Raises BadRequest: the two are metered differently, so nothing is guessed."""
     stream = body.value("stream")
     if stream is not None and type(stream) is not bool:
         raise BadRequest("stream must be true or false.", param="stream")
-    return _model(body.value("model")), bool(stream), _wants_usage(body, is_stream=bool(stream))
+    return bool(stream)
 
 
-def _model(model: object) -> str:
+def model_of(body: Body, otherwise: str | None = None) -> str:
+    """The model that is asked for; `otherwise` is the provider's own default, if it has one. Raises BadRequest."""
+    model = body.value("model")
+    return checked_model(otherwise if model is None else model)
+
+
+def checked_model(model: object) -> str:
+    """A model's name as we pass it on. Raises BadRequest."""
     if not isinstance(model, str) or not 0 < len(model) <= MAX_MODEL_CHARACTERS or not model.isprintable():
         raise BadRequest(
             f"model must be a text of 1 to {MAX_MODEL_CHARACTERS} printable characters.",
             param="model",
         )
     return model
+
+
+def _common(body: Body) -> tuple[str, bool, bool]:
+    stream = is_stream(body)
+    return model_of(body), stream, _wants_usage(body, is_stream=stream)
+
+
+def _refuse_true(body: Body, name: str) -> None:
+    if name in body.spans and body.value(name) is True:
+        raise BadRequest(f"{name} is not available here: leave it out, or set it to false.", param=name)
 
 
 def _wants_usage(body: Body, *, is_stream: bool) -> bool:
@@ -133,10 +196,11 @@ def _wants_usage(body: Body, *, is_stream: bool) -> bool:
 
 
 def _caps(body: Body, names: Iterable[str]) -> tuple[tuple[str, int], ...]:
-    return tuple([(name, cap) for name in names if (cap := _positive(body, name)) is not None])
+    return tuple([(name, cap) for name in names if (cap := positive(body, name)) is not None])
 
 
-def _positive(body: Body, name: str) -> int | None:
+def positive(body: Body, name: str) -> int | None:
+    """A member that must be a positive integer; None if it is null or missing. Raises BadRequest."""
     value = body.value(name)
     if value is None:
         return None

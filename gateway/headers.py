@@ -12,7 +12,15 @@ Header = tuple[bytes, bytes]
 
 UPWARD = frozenset({b"content-type", b"accept", b"openai-beta"})
 DOWNWARD = frozenset(
-    {b"content-type", b"cache-control", b"retry-after", b"x-request-id", b"openai-processing-ms", b"openai-version"}
+    {
+        b"content-type",
+        b"content-disposition",
+        b"cache-control",
+        b"retry-after",
+        b"x-request-id",
+        b"openai-processing-ms",
+        b"openai-version",
+    }
 )
 IDEMPOTENCY_KEY = b"idempotency-key"
 
@@ -61,6 +69,13 @@ def downward(headers: Iterable[Header]) -> list[Header]:
         return kept
     named = {token.strip() for token in hop.split(b",")}
     return [(name, value) for name, value in kept if name not in named]
+
+
+def of_length(headers: Iterable[Header]) -> list[Header]:
+    """The provider's word on how long its answer is, where it is passed on as it comes: a cut one is known by it."""
+    return [
+        (b"content-length", value) for name, value in headers if name.lower() == b"content-length" and value.isdigit()
+    ]
 
 
 def rate_headers(limit: int, remaining: int, reset_epoch_seconds: int) -> list[Header]:

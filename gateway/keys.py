@@ -16,3 +16,8 @@ def token_lock(token_hash: str) -> str:
 def login_failures(what: str) -> str:
     """String, counter: failed logins to the admin from an address, to an account, or both. Names are hashed."""
     return f"{config.get().redis_key_prefix}login-failures:{what}"
+
+
+def object_owner(object_id: str) -> str:
+    """String: the external id of the user who created a stored object of the provider's. Lives in the ledger."""
+    return f"{config.get().redis_key_prefix}object:{object_id}"

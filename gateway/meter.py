@@ -5,6 +5,7 @@ Only events that may hold usage are parsed as they pass. Ordinary ones are kept 
 read in bulk when that is reached or when somebody asks what was received.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,11 +78,30 @@ def examine(payload: bytes) -> Usage | Problem:
     return Problem.MISSING if counts is None else _usage(counts)
 
 
+def examine_piece(piece: bytes) -> Usage | Problem:
+    """The last usage that stands whole in a piece of JSON, wherever the piece was cut.
+
+    Inside strings quotes are escaped, so that what a model wrote cannot be taken for it.
+    """
+    begin = sse.last_usage(piece)
+    if begin is None:
+        return Problem.MISSING
+    try:
+        _, length = _FIRST.raw_decode(text := piece[begin:].decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return Problem.UNPARSABLE
+    return examine(b'{"usage":%b}' % text[:length].encode())
+
+
+_FIRST = json.JSONDecoder()
+
+
 class StreamMeter:
     """Watches one stream. `count` gives the tokens of a text.
 
     `usage` is the last usable report; `problem` says why a later or only one was not usable. `is_complete` turns true
-    with the terminal event. `unparsable` counts events that were looked at and not understood.
+    with the terminal event, `has_failed` with one that says so. `unparsable` counts events that were looked at and not
+    understood.
     """
 
     __slots__ = (
@@ -91,10 +111,12 @@ class StreamMeter:
         "_counted_tokens",
         "_deltas",
         "_has_finished",
+        "_is_in_oversize",
         "_pending",
         "_size",
         "_texts",
         "_tokens",
+        "has_failed",
         "is_complete",
         "problem",
         "unparsable",
@@ -105,6 +127,7 @@ class StreamMeter:
         self.usage: Usage | None = None
         self.problem: Problem | None = None
         self.is_complete = False
+        self.has_failed = False
         self.unparsable = 0
         self._count = count
         self._pending: list[bytes] = []
@@ -114,6 +137,7 @@ class StreamMeter:
         self._tokens = 0
         self._deltas = 0
         self._has_finished = False
+        self._is_in_oversize = False
         self._counted: dict[int, int] = {}  # of each choice, how many pieces are in _counted_tokens
         self._counted_tokens = 0
 
@@ -143,20 +167,22 @@ class StreamMeter:
         return self._has_finished
 
     def _is_kept(self, kind: sse.Kind, block: bytes) -> bool:
-        if kind is sse.Kind.OVERSIZE:
+        was_oversize, self._is_in_oversize = self._is_in_oversize, kind is sse.Kind.OVERSIZE
+        if self._is_in_oversize and not was_oversize:
             self.unparsable += 1
             self._deltas += 1
-            return False
         if sse.may_hold_usage(block):
-            found = examine(sse.data(block))
-            if isinstance(found, Usage):
-                self.usage, self.problem = found, None
-            else:
-                self.problem = found
+            self._note(examine_piece(block) if was_oversize or self._is_in_oversize else examine(sse.data(block)))
         if kind is sse.Kind.TERMINAL:
             self.is_complete = True
-            return False
-        return True
+            self.has_failed = (sse.event_name(block) or sse.event_type(block)).endswith(b".failed")
+        return kind is sse.Kind.USAGE
+
+    def _note(self, found: Usage | Problem) -> None:
+        if isinstance(found, Usage):
+            self.usage, self.problem = found, None
+        else:
+            self.problem = found
 
     def _fold(self) -> None:
         blocks, self._pending, self._size = b"".join(self._pending), [], 0

@@ -40,6 +40,8 @@ def of_answer(call: Call, grant: Grant, status: int, body: bytes) -> Figures:
         return Figures(usage.input, usage.output, 1, Source.PROVIDER)
     if not body.lstrip().startswith(b"{"):
         return of_unknown(call, grant)
+    if not call.is_counted:
+        return Figures(0, 0, 1, Source.PROVIDER)
     try:
         written = sum(count(text, call.model) for text in plain_output_texts(body) if text)
     except (ValueError, RecursionError):  # begins like JSON, and nobody can read it
@@ -47,9 +49,28 @@ def of_answer(call: Call, grant: Grant, status: int, body: bytes) -> Figures:
     return Figures(call.estimate.input_tokens, written, 1, Source.ESTIMATE)
 
 
+def of_download(call: Call, usage: Usage | None) -> Figures:
+    """An answer of any form that was passed on to its end: what it reports, else input alone, or requests alone."""
+    if usage is not None:
+        return Figures(usage.input, usage.output, call.requests, Source.PROVIDER)
+    if call.estimate is not None and call.is_counted:
+        return Figures(call.estimate.input_tokens, 0, call.requests, Source.ESTIMATE)
+    return Figures(0, 0, call.requests, Source.PROVIDER)
+
+
+def of_cut_download(call: Call, grant: Grant) -> Figures:
+    """The same, cut: as much as was held, since nobody can count what had come."""
+    return of_unknown(call, grant, grant.held_output)
+
+
+def of_unfinished() -> Figures:
+    """An upload that ended before its end: the provider had no request that it could answer."""
+    return Figures(0, 0, 0, Source.PARTIAL)
+
+
 def of_unknown(call: Call, grant: Grant, received: int = 0) -> Figures:
     """A call that may have left, with no end that we know: input as estimated, output as received, at most as held."""
-    if call.estimate is None:
+    if call.estimate is None or not call.requests:
         return Figures(0, 0, 0, Source.PARTIAL)
     read = min(call.estimate.input_tokens, grant.held_input)
     return Figures(read, min(received, grant.held_output), 1, Source.PARTIAL)
@@ -60,7 +81,11 @@ def of_stream(call: Call, grant: Grant, meter: StreamMeter) -> Figures:
     usage: Usage | None = meter.usage
     if usage is not None:
         return Figures(usage.input, usage.output, 1, Source.PROVIDER)
-    if call.estimate is not None and (meter.is_complete or meter.has_finished()):
+    if not call.is_counted:
+        is_whole = meter.is_complete and not meter.has_failed
+        return Figures(0, 0, call.requests, Source.PROVIDER) if is_whole else of_cut_download(call, grant)
+    is_complete = meter.is_complete and not meter.has_failed
+    if call.estimate is not None and (is_complete or meter.has_finished()):
         return Figures(call.estimate.input_tokens, meter.received(), 1, Source.ESTIMATE)
     return of_unknown(call, grant, meter.received())
 
@@ -112,7 +137,18 @@ def _unreadable(status: int, headers: list[allowed.Header]) -> UpstreamError:
     return error
 
 
+def may_be_anything(call: Call, status: int, headers: list[allowed.Header]) -> bool:
+    """Whether an answer is passed on unread: not an error, not JSON that tells of stored objects, and not a page."""
+    kind = _content_type(headers)
+    if not 200 <= status < 300 or (call.keeps and kind.startswith(b"application/json")):
+        return False
+    return call.estimate is None or not kind.startswith(b"text/html")
+
+
 def is_event_stream(status: int, headers: list[allowed.Header]) -> bool:
     """Whether the provider answers with a stream of events: it may answer a request for one with a whole error."""
-    content_type = next((value for name, value in headers if name.lower() == b"content-type"), b"")
-    return 200 <= status < 300 and content_type.lower().startswith(b"text/event-stream")
+    return 200 <= status < 300 and _content_type(headers).startswith(b"text/event-stream")
+
+
+def _content_type(headers: list[allowed.Header]) -> bytes:
+    return next((value.lower() for name, value in headers if name.lower() == b"content-type"), b"")

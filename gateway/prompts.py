@@ -39,6 +39,9 @@ FILE_BYTES_PER_TOKEN = 4  # text of a document; its pages as images are left to 
 STORED_FILE_TOKENS = 4096  # a file that is named by its id: its size is not known here
 
 _KINDS = frozenset({"text", "refusal", "image_url", "input_audio", "file"})
+_ITEM_TEXTS = frozenset({"input_text", "output_text", "summary_text", "reasoning_text"})
+_ITEM_KINDS = {"input_image": "image_url", "input_file": "file"}
+_LABELS = frozenset({"type", "id", "status"})  # of an item: they do not reach the model
 
 
 def chat(body: Body, model: str, count: Count) -> int:
@@ -56,27 +59,59 @@ def chat(body: Body, model: str, count: Count) -> int:
 
 
 def completion(body: Body, count: Count) -> tuple[int, int]:
-    """Input tokens and number of prompts of a legacy completion: a text, texts, tokens, or lists of tokens."""
-    prompt = body.value("prompt")
-    if prompt is None:
-        raise BadRequest("prompt is missing.", param="prompt")
+    """Input tokens and number of prompts of a legacy completion."""
     suffix = body.value("suffix")
-    tokens, prompts = _prompt(prompt, count)
+    tokens, prompts = texts(body, "prompt", count)
     return tokens + prompts * (count(suffix) if isinstance(suffix, str) else 0), prompts
 
 
-def _prompt(prompt: object, count: Count) -> tuple[int, int]:
-    if isinstance(prompt, str):
-        return count(prompt), 1
-    if not isinstance(prompt, list) or not prompt:
-        raise BadRequest("prompt must be a text, tokens, or a list of these.", param="prompt")
-    if all(type(item) is int for item in prompt):
-        return len(prompt), 1
-    if all(isinstance(item, str) for item in prompt):
-        return sum(map(count, prompt)), len(prompt)
-    if all(isinstance(item, list) and all(type(token) is int for token in item) for item in prompt):
-        return sum(map(len, prompt)), len(prompt)
-    raise BadRequest("prompt must be a text, tokens, or a list of these.", param="prompt")
+def texts(body: Body, name: str, count: Count) -> tuple[int, int]:
+    """Input tokens and number of what a member holds: a text, texts, tokens, or lists of tokens. Raises BadRequest."""
+    value = body.value(name)
+    if value is None:
+        raise BadRequest(f"{name} is missing.", param=name)
+    if isinstance(value, str):
+        return count(value), 1
+    if isinstance(value, list) and value:
+        if all(type(item) is int for item in value):
+            return len(value), 1
+        if all(isinstance(item, str) for item in value):
+            return sum(map(count, value)), len(value)
+        if all(isinstance(item, list) and all(type(token) is int for token in item) for item in value):
+            return sum(map(len, value)), len(value)
+    raise BadRequest(f"{name} must be a text, tokens, or a list of these.", param=name)
+
+
+def responses(body: Body, model: str, count: Count) -> int:
+    """Input tokens of a response: instructions, a text or a list of items, tools, the format. Raises BadRequest."""
+    given = body.value("input")
+    total = PER_REPLY
+    if isinstance(given, str):
+        total += PER_MESSAGE + 1 + count(given)
+    elif isinstance(given, list):
+        total += sum(_item(item, model, count) for item in given)
+    elif given is not None:  # a stored prompt or an earlier response may stand in its place
+        raise BadRequest("input must be a text or a list of items.", param="input")
+    instructions = body.value("instructions")
+    if isinstance(instructions, str):
+        total += PER_MESSAGE + 1 + count(instructions)
+    for name in ("tools", "tool_choice", "text", "prompt"):
+        if name in body.spans:
+            total += _definition(body.value(name), count)
+    return total
+
+
+def _item(item: object, model: str, count: Count) -> int:
+    """An item of a response's input: a message, or a call and its output with all that stands in them."""
+    if not isinstance(item, dict):
+        raise BadRequest("Each item of input must be an object.", param="input")
+    if item.get("type", "message") == "message":
+        return _message({name: value for name, value in item.items() if name not in _LABELS}, model, count)
+    return PER_MESSAGE + sum(
+        _json(value, count) if not isinstance(value, list) else sum(_part(part, model, count) for part in value)
+        for name, value in item.items()
+        if name not in _LABELS and value is not None
+    )
 
 
 def _message(message: object, model: str, count: Count) -> int:
@@ -97,9 +132,13 @@ def _message(message: object, model: str, count: Count) -> int:
 
 def _part(part: object, model: str, count: Count) -> int:
     kind = part.get("type") if isinstance(part, dict) else None
-    if not isinstance(part, dict) or not isinstance(kind, str) or kind not in _KINDS:
+    if not isinstance(part, dict) or not isinstance(kind, str):
         return _json(part, count)
-    inner = part.get(kind)
+    # The parts of a response's input carry inside what those of a chat carry below their kind's name.
+    inner = part.get("text") if kind in _ITEM_TEXTS else part if kind in _ITEM_KINDS else part.get(kind)
+    kind = "text" if kind in _ITEM_TEXTS else _ITEM_KINDS.get(kind, kind)
+    if kind not in _KINDS:
+        return _json(part, count)
     if kind in {"text", "refusal"}:
         return count(inner) if isinstance(inner, str) else _json(inner, count)
     if kind == "image_url":

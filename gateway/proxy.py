@@ -4,39 +4,36 @@ Every call runs in a task of its own: a client that leaves, or a server that sto
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from functools import partial
 
 import structlog
 
-from gateway import outcome
+from gateway import keeping, outcome
 from gateway.call import Call
-from gateway.estimate import Estimate, max_output_tokens
-from gateway.headers import downward, rate_headers
+from gateway.downloads import Download
+from gateway.headers import downward, of_length, rate_headers
+from gateway.hold import Renew, hold, passable_tokens
 from gateway.relay import Relay, Stop, error_of
 from gateway.reporting import after_settle
-from gateway.responses import Gate, Headers, RelayResponse, StreamResponse, response_of
+from gateway.responses import Gate, Headers, RelayResponse, StreamResponse, nowhere, response_of
 from gateway.runtime import Runtime
 from gateway.upstream import NeverSent, Reply, scrub, scrub_error
 from limits.admission import release
-from limits.replies import Revoked
-from limits.values import Ask, Grant, Principal
+from limits.values import Grant
 from sentinel import config
-from sentinel.exceptions import CallError, Unauthenticated, UpstreamError, UpstreamTimeout
+from sentinel.exceptions import CallError, UpstreamError, UpstreamTimeout
 from sentinel.lib import clock, metrics
 from sentinel.lib.asgi import Exchange, Send, watch
 from sentinel.lib.background import spawn
-from usage.lease import ALLOWANCE_TOKENS, Lease
+from usage.lease import Lease
 from usage.values import Source
 
 log = structlog.get_logger("proxy")
-Renew = Callable[[], Awaitable[Principal]]  # validates a caller again who was revoked since
 
 
 async def serve(call: Call, exchange: Exchange, runtime: Runtime, renew: Renew) -> RelayResponse:
     """Admit a call, carry it to the provider and back, and account for it exactly once. Raises CallError."""
     owner = Owner(call, exchange, runtime, renew)
-    return await (owner.stream() if call.is_stream else owner.plain())
+    return await (owner.passing() if call.is_stream or call.is_open else owner.plain())
 
 
 class Owner:
@@ -49,24 +46,26 @@ class Owner:
         self._way_out: asyncio.Future[Send] = asyncio.get_running_loop().create_future()
         self.external_id = call.principal.external_id
         self._stop: Stop | None = None
-        self._may_have_left = False
-        self.relay: Relay | None = None
+        self._may_have_left = self._has_left = False
+        self._is_events = call.is_stream  # whether a client that leaves ends the answer
+        self.relay: Relay | Download | None = None
 
     async def plain(self) -> RelayResponse:
         """A call whose answer is read whole; it is always read to its end."""
         return await response_of(spawn(self._plain()))
 
-    async def stream(self) -> RelayResponse:
+    async def passing(self) -> RelayResponse:
         """A call whose answer is passed on as it comes; returns once the provider's head is there."""
-        self._task = spawn(self._stream())
+        self._task = spawn(self._pass())
         self._runtime.streams.add(self)
         self._task.add_done_callback(self._over)
-        spawn(watch(self._exchange.receive, self.leave))
+        if self._call.upload is None:
+            spawn(watch(self._exchange.receive, self.leave))
         return await response_of(self._opened)
 
     async def _plain(self) -> RelayResponse:
-        grant = await self._admit()
-        self._runtime.recorder.opened(grant, is_stream=False)
+        grant = await hold(self._call, self._runtime, self._renew)
+        self._runtime.recorder.opened(grant, 0)
         try:
             async with asyncio.timeout(config.get().upstream_total_seconds):
                 reply = await self._open(grant)
@@ -83,8 +82,12 @@ class Owner:
 
     async def _unanswered(self, grant: Grant, error: BaseException) -> BaseException:
         """End a call that got no whole answer; what the caller is told. What never left costs nothing."""
+        upload = self._call.upload
         if self._may_have_left and not isinstance(error, NeverSent):
-            await self._settle(grant, outcome.of_unknown(self._call, grant))
+            is_unfinished = upload is not None and not upload.is_complete
+            await self._settle(
+                grant, outcome.of_unfinished() if is_unfinished else outcome.of_unknown(self._call, grant)
+            )
         else:
             self._runtime.recorder.closed(grant)
             await release(grant)
@@ -102,6 +105,8 @@ class Owner:
         if figures.source is Source.PARTIAL:
             raise UpstreamError("The provider's answer is not JSON.")
         if 200 <= reply.status < 300:
+            if self._call.keeps:
+                body = await keeping.of_answer(self._call, body, self._runtime.upstream)
             return RelayResponse(reply.status, self._headers(grant, reply.headers), scrub_error(body))
         answer = outcome.provider_error(reply.status, reply.headers, body)
         metrics.UPSTREAM_ERRORS.labels(f"status_{reply.status // 100}xx").inc()
@@ -111,11 +116,11 @@ class Owner:
         headers = self._headers(grant, reply.headers)
         return RelayResponse(answer[0], [*headers, (b"x-should-retry", b"false")], scrub(answer[1]))
 
-    async def _stream(self) -> None:
-        grant = await self._admit()
+    async def _pass(self) -> None:
+        grant = await hold(self._call, self._runtime, self._renew)
         try:
-            lease = self._runtime.recorder.opened(grant, is_stream=True)
-            async with asyncio.timeout(config.get().upstream_first_byte_seconds):
+            lease = self._runtime.recorder.opened(grant, passable_tokens(self._call))
+            async with asyncio.timeout(self._longest_wait()):
                 reply = await self._open(grant)
             await self._pass_on(grant, reply, lease)
         except BaseException as error:
@@ -125,8 +130,18 @@ class Owner:
         finally:
             self._runtime.recorder.closed(grant)
 
+    def _longest_wait(self) -> float:
+        """For the answer's head: nobody knows how long the provider works on what it does not stream."""
+        settings = config.get()
+        if self._call.is_stream:
+            return settings.upstream_first_byte_seconds
+        sending = 0.0 if self._call.upload is None else settings.upload_timeout_seconds
+        return sending + settings.upstream_total_seconds
+
     async def _pass_on(self, grant: Grant, reply: Reply, lease: Lease) -> None:
-        if not outcome.is_event_stream(reply.status, reply.headers):
+        call = self._call
+        self._is_events = outcome.is_event_stream(reply.status, reply.headers)
+        if not self._is_events and not (call.is_open and outcome.may_be_anything(call, reply.status, reply.headers)):
             try:
                 async with asyncio.timeout(config.get().upstream_idle_seconds):
                     body = await reply.read()
@@ -134,8 +149,12 @@ class Owner:
                 reply.close()
             await self._open_plainly(grant, reply, body)
             return
-        relay = self.relay = Relay(self._call, grant, reply, lease, lambda figures: self._settle(grant, figures))
-        headers = [*self._headers(grant, reply.headers), (b"x-accel-buffering", b"no")]
+        kind = Relay if self._is_events else Download
+        relay = self.relay = kind(call, grant, reply, lease, lambda figures: self._settle(grant, figures))
+        if self._is_events and self._has_left:
+            self.leave()  # before anybody knew that it was a stream
+        extra = [(b"x-accel-buffering", b"no")] if self._is_events else of_length(reply.headers)
+        headers = [*self._headers(grant, reply.headers), *extra]
         self._opened_with(StreamResponse(reply.status, headers, self._give_way_out, self.leave))
         await relay.run(Gate(self._way_out), lambda: self._stop)
 
@@ -148,7 +167,8 @@ class Owner:
             self._opened.exception()  # the request may be gone: nobody else looks
 
     async def _give_way_out(self, send: Send) -> None:
-        self._way_out.set_result(send)
+        if not self._way_out.done():
+            self._way_out.set_result(send)
         assert self._task is not None  # noqa: S101 - set before the head can arrive
         try:
             await asyncio.shield(self._task)
@@ -157,39 +177,13 @@ class Owner:
             await asyncio.wait({self._task}, timeout=_LAST_WORDS_SECONDS)  # the way out closes with this request
             raise
 
-    async def _admit(self) -> Grant:
-        call, estimate = self._call, self._call.estimate
-        ask = Ask(0, 0, None, 0, requests=0) if estimate is None else self._ask(estimate)
-        draft = call.event(input_tokens=0, output_tokens=0, requests=0, source=Source.REAPED, admitted_ms=0).to_json()
-        passable = ALLOWANCE_TOKENS if call.is_stream else 0
-        floor = None if estimate is None else self._floor
-        admit = partial(
-            self._runtime.admission.admit, call_id=call.call_id, event=draft, passable=passable, floor=floor
-        )
-        try:
-            return await admit(call.principal, ask)
-        except Revoked:
-            principal = await self._renew()
-        try:
-            return await admit(principal, ask)
-        except Revoked as error:
-            raise Unauthenticated from error
-
-    def _ask(self, estimate: Estimate) -> Ask:
-        held_input = estimate.input_tokens + config.get().quota_input_margin_tokens
-        return Ask(held_input, estimate.choices, estimate.cap, self._generous(), floor=self._floor())
-
-    def _generous(self) -> int:
-        return min(max_output_tokens(self._call.model) or _UNKNOWN, config.get().quota_generous_output_tokens)
-
-    def _floor(self) -> int:
-        call, otherwise = self._call, config.get().quota_floor_output_tokens
-        return min(self._runtime.needs.floor(call.principal.external_id, call.model, otherwise), self._generous())
-
     async def _open(self, grant: Grant) -> Reply:
         call, started = self._call, clock.monotonic()
-        body = call.upstream_body(grant.cap)
+        body = call.upload or call.upstream_body(grant.cap)
         reply = await self._runtime.upstream.open(call.method, call.path, call.headers, body, self._leaves)
+        if call.upload is not None:
+            self._call = call.with_uploaded_model()
+            spawn(watch(self._exchange.receive, self.leave))
         metrics.of(metrics.FIRST_BYTE, call.endpoint).observe(clock.monotonic() - started)
         return reply
 
@@ -200,8 +194,9 @@ class Owner:
         event = outcome.event_of(self._call, grant, figures)
         receipt = await self._runtime.recorder.settle(event)
         self._runtime.admission.queue.ended(grant.external_id)
-        if self._call.estimate is not None and figures.source is Source.PROVIDER and figures.requests:
-            per_choice = -(-figures.output // self._call.estimate.choices)
+        estimate = self._call.estimate
+        if estimate is not None and estimate.choices and figures.source is Source.PROVIDER and figures.requests:
+            per_choice = -(-figures.output // estimate.choices)
             self._runtime.needs.learn(grant.external_id, self._call.model, per_choice)
         await after_settle(self._call, grant, event, receipt, self._exchange, self._runtime)
 
@@ -220,7 +215,15 @@ class Owner:
             self._opened.set_result(response)
 
     def leave(self) -> None:
-        """The client is gone: close the provider's stream, or read it to its end for the meter's sake."""
+        """The client is gone: close the provider's stream, or read it to its end for the meter's sake.
+
+        What is no stream is always read to its end: the provider bills all of it.
+        """
+        self._has_left = True
+        if not self._is_events:
+            if not self._way_out.done():
+                self._way_out.set_result(nowhere)
+            return
         drains = config.get().stream_on_disconnect == "drain" and self.relay is not None
         if not drains or self._stop is not None or not self._way_out.done():
             self.stop(Stop.LEFT)
@@ -244,5 +247,4 @@ class Owner:
             self._opened.exception()  # the request may be gone: nobody else looks
 
 
-_UNKNOWN = 2**31
 _LAST_WORDS_SECONDS = 2.0

@@ -12,7 +12,7 @@ from enum import Enum
 
 import structlog
 
-from gateway import answers, errors, outcome, sse
+from gateway import answers, errors, objects, outcome, sse
 from gateway.call import Call
 from gateway.meter import StreamMeter
 from gateway.sse import Kind, Splitter
@@ -49,7 +49,7 @@ class Relay:
     ) -> None:
         self._call, self._grant, self._reply, self._lease = call, grant, reply, lease
         self._settle = settle
-        self._splitter = Splitter()
+        self._splitter = Splitter(call.terminal)
         self.meter = StreamMeter(lambda text: count(text, call.model))
         self._hides_usage = call.estimate is not None and not call.estimate.wants_usage
         self._is_settled = self.is_settling = False
@@ -95,6 +95,8 @@ class Relay:
         if kind is not _ORDINARY:
             if kind is Kind.TERMINAL:
                 await self._finish()
+                if self._call.keeps:
+                    await objects.claim(self._call.principal, objects.created(sse.data(block)))
             elif kind is Kind.USAGE and self._hides_usage and outcome.is_usage_only(sse.data(block)):
                 return
         if _ERROR_MARK in block:  # in the middle of a stream the provider may say what it says in refusals

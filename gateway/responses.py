@@ -64,6 +64,10 @@ class Gate:
         await self._send(message)
 
 
+async def nowhere(_message: MutableMapping[str, Any]) -> None:
+    """The way out of an answer whose client is gone."""
+
+
 async def response_of(owner: asyncio.Future[RelayResponse]) -> RelayResponse:
     """Wait without owning. A server whose grace time is over cancels its requests: their callers are told."""
     try:

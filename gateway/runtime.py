@@ -9,7 +9,7 @@ import structlog
 
 from gateway import tokens
 from gateway.auth import Authenticator
-from gateway.relay import Relay, Stop
+from gateway.relay import Stop
 from gateway.throttle import FailureThrottle
 from gateway.upstream import Upstream
 from limits import keys
@@ -33,10 +33,19 @@ _LOOK_SECONDS = 0.5
 _GC_THRESHOLDS = (50_000, 20, 50)  # measured: a fifth less CPU per call than with 700, 10, 10
 
 
+class Passing(Protocol):
+    """An answer that is being passed on: when the provider was last heard, and whether the client is waited for."""
+
+    heard: float
+    is_sending: bool
+
+
 class Stoppable(Protocol):
     """A running stream."""
 
-    relay: Relay | None
+    @property
+    def relay(self) -> Passing | None: ...
+
     external_id: str
 
     def stop(self, reason: Stop) -> None: ...

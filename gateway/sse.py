@@ -2,15 +2,17 @@
 
 The splitter ends an event at each blank line (LF, CRLF or CR). Consecutive events that need no attention come out as
 one block, so that a relay sends them at once. A blank line too many stands at the start of the event that follows.
-An event above MAX_EVENT_BYTES passes through in pieces that nobody reads (OVERSIZE): its usage, if any, is lost and
-has to be estimated.
+An event above MAX_EVENT_BYTES passes through in pieces (OVERSIZE). Its name and its type are read from its beginning,
+so that its last piece is known as the end of an answer, and TAIL_BYTES stay back for that piece: usage stands there.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 MAX_EVENT_BYTES = 1024 * 1024
+TAIL_BYTES = 4096  # an event's usage is shorter, and the last member of events that carry an image
 DONE_MARK = b"[DONE]"
 
 
@@ -20,7 +22,7 @@ class Kind(IntEnum):
     ORDINARY = 0  # one or more whole events that need no attention
     USAGE = 1  # one event that may hold usage
     TERMINAL = 2  # one event that ends the answer; it may hold usage
-    OVERSIZE = 3  # a piece of an event that is too large to be held
+    OVERSIZE = 3  # a piece of an event that is too large to be held; what follows of it may be TERMINAL
 
 
 Block = tuple[Kind, bytes]
@@ -30,18 +32,20 @@ _BLANK_LINE = re.compile(rb"\n\n|\r\r|\n\r(?:\n|(?=[^\n]))")  # in \r\n\r\n the 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # Inside a JSON string the quotes are escaped, so that text of an answer cannot match.
 _USAGE_OBJECT = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
+_TYPE = re.compile(rb'"type"[ \t\r\n]*:[ \t\r\n]*"([a-z_.]+)"')
 
 
 class Splitter:
-    """Cuts one stream. `terminal` names the events that end an answer, besides `[DONE]`."""
+    """Cuts one stream. `terminal` names the events that end an answer, besides `[DONE]`: by name, or by their type."""
 
-    __slots__ = ("_buffer", "_is_oversize", "_names", "_terminal")
+    __slots__ = ("_buffer", "_is_oversize", "_names", "_oversize_end", "_terminal")
 
     def __init__(self, terminal: Iterable[bytes] = ()) -> None:
         self._names = frozenset(terminal)
         self._terminal = (DONE_MARK, *self._names)
         self._buffer = b""
         self._is_oversize = False
+        self._oversize_end = _OVERSIZE  # what the last piece of the present oversize event is
 
     def feed(self, chunk: bytes) -> list[Block]:
         """The blocks that this chunk completes."""
@@ -69,11 +73,19 @@ class Splitter:
             end = match.end()
         self._buffer = joined[end:]
         blocks = self._whole(joined[:end]) if end else []
-        if len(self._buffer) > MAX_EVENT_BYTES or (self._is_oversize and len(self._buffer) > 3):
-            blocks.append((_OVERSIZE, self._buffer[:-3]))
-            self._buffer = self._buffer[-3:]
-            self._is_oversize = True
+        if len(self._buffer) > MAX_EVENT_BYTES or (self._is_oversize and len(self._buffer) > 2 * TAIL_BYTES):
+            if not self._is_oversize:
+                self._is_oversize = True
+                self._oversize_end = _TERMINAL if self._names and self._begins_terminal(self._buffer) else _OVERSIZE
+            blocks.append((_OVERSIZE, self._buffer[:-TAIL_BYTES]))
+            self._buffer = self._buffer[-TAIL_BYTES:]
         return blocks
+
+    def _begins_terminal(self, begun: bytes) -> bool:
+        """Whether an event of which only the beginning is there is one that ends the answer."""
+        head = begun[:TAIL_BYTES]
+        kind = _TYPE.search(head)
+        return event_name(head) in self._names or (kind is not None and kind[1] in self._names)
 
     def _whole(self, events: bytes) -> list[Block]:
         if self._is_oversize:
@@ -81,7 +93,7 @@ class Splitter:
             match = _BLANK_LINE.search(events)
             end = match.end() if match else len(events)
             rest = events[end:]
-            return [(_OVERSIZE, events[:end]), *(self._whole(rest) if rest else [])]
+            return [(self._oversize_end, events[:end]), *(self._whole(rest) if rest else [])]
         return [(_ORDINARY, events)] if self._is_ordinary(events) else self._blocks(events)
 
     def _is_ordinary(self, events: bytes) -> bool:
@@ -108,9 +120,15 @@ class Splitter:
         return blocks
 
     def _kind(self, event: bytes) -> Kind:
-        if is_done(event) or (self._names and event_name(event) in self._names):
+        if is_done(event) or (self._names and self._is_terminal(event)):
             return _TERMINAL
         return _USAGE if may_hold_usage(event) else _ORDINARY
+
+    def _is_terminal(self, event: bytes) -> bool:
+        """Providers name such events, or only give them a type; text of an answer that says so is neither."""
+        if not any(name in event for name in self._names):
+            return False
+        return event_name(event) in self._names or event_type(event) in self._names
 
 
 def split(events: bytes) -> Iterator[bytes]:
@@ -136,6 +154,16 @@ def event_name(event: bytes) -> bytes:
     return names[-1] if names else b""
 
 
+def event_type(event: bytes) -> bytes:
+    """The `type` that an event's payload gives itself, empty if it has none."""
+    try:
+        payload = json.loads(data(event))
+    except (ValueError, RecursionError):
+        return b""
+    kind = payload.get("type") if isinstance(payload, dict) else None
+    return kind.encode("utf-8", "replace") if isinstance(kind, str) else b""
+
+
 def is_done(event: bytes) -> bool:
     """Whether this is the event that ends a stream of completions."""
     return DONE_MARK in event and data(event).strip() == DONE_MARK
@@ -151,3 +179,9 @@ def _values(event: bytes, field: bytes) -> Iterator[bytes]:
         name, _, value = line.partition(b":")
         if name == field:
             yield value[1:] if value.startswith(b" ") else value
+
+
+def last_usage(piece: bytes) -> int | None:
+    """Where the value of the last member named usage begins that holds an object, in a piece of JSON; None without."""
+    begins = [match.end() - 1 for match in _USAGE_OBJECT.finditer(piece)]
+    return begins[-1] if begins else None

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from gateway import headers as allowed
+from gateway.uploads import Upload
 from sentinel import config
 from sentinel.config import Config
 from sentinel.exceptions import SentinelError, UpstreamError, UpstreamTimeout
@@ -105,18 +106,27 @@ class Upstream:
         )
 
     async def open(
-        self, method: str, path: str, headers: Headers, body: bytes, on_write: Callable[[], None] = lambda: None
+        self,
+        method: str,
+        path: str,
+        headers: Headers,
+        body: bytes | Upload,
+        on_write: Callable[[], None] = lambda: None,
     ) -> Reply:
         """Send a call and wait for its head. `path` comes from our route table; the caller bounds the wait.
 
         `on_write` is called just before the first byte may leave.
-        Raises NeverSent, UpstreamError.
+        Raises NeverSent, UpstreamError, and what an upload raises.
         """
         head = b"%b %b%b HTTP/1.1\r\n%b" % (method.encode(), self._prefix, path.encode(), self._own_headers)
         fields = [b"%b: %b\r\n" % header for header in headers]
-        length = b"content-length: %d\r\n" % len(body) if body or method == "POST" else b""
+        pieces = None
+        if isinstance(body, Upload):
+            length, pieces, body = body.framing, body.framed(), b""
+        else:
+            length = b"content-length: %d\r\n" % len(body) if body or method == "POST" else b""
         try:
-            response = await self._pool.request(b"".join((head, *fields, length, b"\r\n", body)), on_write)
+            response = await self._pool.request(b"".join((head, *fields, length, b"\r\n", body)), on_write, pieces)
         except NotSent as error:
             raise _never_sent(error) from error
         except Broken as error:

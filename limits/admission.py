@@ -136,7 +136,8 @@ class Admission:
             settings.rate_limit_window_seconds * 1000, settings.max_concurrent_calls_per_user,
             int(settings.lease_seconds * 1000), settings.quota_mode, ask.input, ask.choices,
             -1 if ask.cap is None else ask.cap, ask.generous, ask.floor, settings.quota_share,
-            settings.quota_min_output_tokens, ask.requests, fresh_ms, stale_ms, refresh_ms, event, passable,
+            settings.quota_min_output_tokens if ask.least is None else ask.least, ask.requests,
+            fresh_ms, stale_ms, refresh_ms, event, passable,
             int(settings.quota_wait_seconds * 1000), settings.rate_limit_burst, settings.rate_limit_tokens,
             self._clock.after(settings.redis_timeout_seconds),
         ]  # fmt: skip

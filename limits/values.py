@@ -19,8 +19,9 @@ class Principal:
 class Ask:
     """The most that a call may use: tokens counted by us, `choices` times the output cap, and requests (0 or 1).
 
-    `cap` is the client's own output cap per choice, None without one. A call without a cap is granted at most
-    `generous`, and not less than `floor` while others hold. A call without output (a list of models) has no choices.
+    `cap` is the client's own output cap per choice, None without one; it is lowered to what is left, but not below
+    `least` (None: the configured least). A call without a cap is granted at most `generous`, and not less than `floor`
+    while others hold. A call without output (a list of models) has no choices.
     """
 
     input: int
@@ -29,6 +30,7 @@ class Ask:
     generous: int
     requests: int = 1
     floor: int = 1
+    least: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from sentinel import passthrough
 from sentinel.sources import RunFile, SecretFiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -49,6 +50,12 @@ def _header_value(value: str) -> str:
     return value
 
 
+def _templates(value: str) -> str:
+    passthrough.parse(value)
+    return value
+
+
+Templates = Annotated[str, AfterValidator(_templates)]
 OneLine = Annotated[str, AfterValidator(_header_value)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
@@ -108,6 +115,9 @@ class Config(BaseSettings):
     )
     upstream_proxy: HttpUrl = _setting("", "HTTP proxy towards the provider.")
     ca_bundle: str = _setting("", "PEM file of authorities to trust besides the system's.")
+    passthrough_allow: Templates = _setting(
+        "", "Comma-separated `METHOD /v1/template` to open besides; `*` stands for one segment, `**` for the rest."
+    )
     models_allow: str = _setting("", "Comma-separated models that may be used; empty allows all.")
 
     # Redis
@@ -161,6 +171,9 @@ class Config(BaseSettings):
     stream_on_disconnect: Literal["abort", "drain"] = _setting(
         "abort", "What happens upstream when a streaming client leaves."
     )
+    sse_keepalive_seconds: Annotated[float, Field(ge=0, le=3600)] = _setting(
+        0.0, "A stream that says nothing for this long gets a comment; 0 sends none."
+    )
     stream_drain_seconds: Seconds = _setting(30.0, "Longest drain of a stream nobody reads.")
 
     # Reporting
@@ -198,10 +211,14 @@ class Config(BaseSettings):
     metrics_token: Secret = _setting(SecretStr(""), "Bearer token for /metrics; empty leaves it open. Secret.")
     database_url: str = _setting("", "SQLite in the data folder when empty; postgres://... otherwise. Secret.")
     max_body_bytes: Bytes = _setting(8 * 1024 * 1024, "Largest request body.")
+    max_upload_bytes: Bytes = _setting(
+        128 * 1024 * 1024, "Largest request body of the endpoints that take files; it is passed on as it comes."
+    )
     max_header_bytes: Bytes = _setting(32 * 1024, "Largest sum of request headers.")
     max_header_fields: Count = _setting(100, "Most request header fields.")
     header_timeout_seconds: Seconds = _setting(10.0, "Longest wait for complete request headers.")
     body_timeout_seconds: Seconds = _setting(30.0, "Longest wait for a complete request body.")
+    upload_timeout_seconds: Seconds = _setting(300.0, "Longest wait for a complete multipart form.")
     send_timeout_seconds: Seconds = _setting(60.0, "A client that takes no byte for this long is gone.")
     shutdown_grace_seconds: Seconds = _setting(30.0, "How long running calls may finish after SIGTERM.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("INFO", "Least severe level that is logged.")

@@ -3,12 +3,12 @@
 from django.contrib import admin
 from django.urls import path, re_path
 
-from gateway.api import api, endpoint_not_allowed
-from gateway.views import ops
+from gateway.api import PASSTHROUGH, api
+from gateway.views import ops, passthrough
 
 urlpatterns = [
     path("v1/", api.urls),
-    re_path(r"^v1(?:/.*)?$", endpoint_not_allowed),
+    re_path(r"^v1(?:/.*)?$", passthrough.pass_through, name=PASSTHROUGH),
     path("health", ops.health),
     path("health/live", ops.live),
     path("health/ready", ops.ready),

@@ -19,7 +19,7 @@ from sentinel.lib import clock, metrics, redis
 from sentinel.lib.background import spawn
 from usage import keys
 from usage.journal import Journal, orphans, read
-from usage.lease import ALLOWANCE_TOKENS, EXTEND, Lease, extend
+from usage.lease import EXTEND, Lease, extend
 from usage.progress import is_progress, progress_in
 from usage.values import UsageEvent
 
@@ -67,9 +67,9 @@ class Recorder:
         self._run_id = ""
         self._extended = 0.0
 
-    def opened(self, grant: Grant, *, is_stream: bool) -> Lease:
-        """A call was admitted: keep its lease until it is settled or released."""
-        lease = Lease(grant, ALLOWANCE_TOKENS if is_stream else 0, self._journal)
+    def opened(self, grant: Grant, passable: int) -> Lease:
+        """A call was admitted: keep its lease until it is settled or released. `passable` is what Redis was told."""
+        lease = Lease(grant, passable, self._journal)
         self._open[grant.call_id] = lease
         return lease
 

@@ -24,7 +24,7 @@ router = Router(tags=["usage"])
 async def read_usage(request: LeanRequest) -> HttpResponse:
     """Limits, use and resets of each quota, the state of the rate window, and the last delivered calls."""
     request.exchange.endpoint = "usage"
-    here, principal = runtime.current(), request.auth  # type: ignore[attr-defined]  # set by ninja
+    here, principal = runtime.current(), request.auth
     try:
         found = await _admitted(here, principal, request.META.get("HTTP_AUTHORIZATION"))
         if found.fetched_ms is None:

@@ -6,7 +6,7 @@ view and sends. URL routing, ninja and HttpRequest stay Django's. The admin keep
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Container, MutableMapping
 from functools import cached_property
 from io import BytesIO
 from typing import Any, Protocol
@@ -15,20 +15,12 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.http import Http404, HttpResponseBase
 from django.urls import ResolverMatch, get_resolver
 
-from sentinel.exceptions import BadRequest, CallError, MethodNotAllowed, NotFound, PayloadTooLarge, UnsupportedMediaType
+from sentinel.exceptions import MethodNotAllowed, NotFound
 from sentinel.lib import clock
+from sentinel.lib.guard import Gone, Receive, Scope, guard, read_whole, too_large
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-_PATH = re.compile(rb"(?:/[A-Za-z0-9_.:-]+)+")
 _MATCHES = 1000
-_MOST_DIGITS = 15  # of a length that anybody means
-_DOTS = re.compile(rb"/\.{1,2}(?:/|$)")
-
-
-class Gone(Exception):
-    """The client left before its request was complete."""
 
 
 class Exchange:
@@ -58,6 +50,8 @@ class LeanRequest(ASGIRequest):
     """Django's request with its body already read; META, which no call needs, is made when somebody asks for it."""
 
     exchange: Exchange
+    auth: Any  # who is calling, once that is known
+    length: int | None = None  # of the body, as the client declared it
 
     def __init__(self, scope: Scope, body: bytes, exchange: Exchange) -> None:
         self.scope = scope
@@ -76,6 +70,10 @@ class LeanRequest(ASGIRequest):
         self._stream = full._stream
         return full.META
 
+    def give(self, body: bytes) -> None:
+        """The body, for a view that had to see the head first."""
+        self._body = body
+
     def header(self, name: bytes) -> str | None:
         """One header by its name in lower case; the guard has seen to it that those that matter come once."""
         return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), None)
@@ -88,12 +86,15 @@ class SendsItself(Protocol):
 
 
 class LeanHandler(ASGIHandler):
-    """Serves the API routes."""
+    """Serves the API routes. Views named in `uploads` take their body as it comes, up to a cap of its own."""
 
-    def __init__(self, hooks: Hooks, max_body_bytes: int) -> None:
+    def __init__(
+        self, hooks: Hooks, max_body_bytes: int, *, uploads: Container[str] = (), max_upload_bytes: int = 0
+    ) -> None:
         super().__init__()
         self._hooks = hooks
-        self._max_body_bytes = max_body_bytes
+        self._max_body_bytes, self._max_upload_bytes = max_body_bytes, max_upload_bytes
+        self._uploads = uploads
         self._matches: dict[str, ResolverMatch] = {}
 
     def load_middleware(self, is_async: bool = False) -> None:
@@ -116,9 +117,14 @@ class LeanHandler(ASGIHandler):
 
     async def _respond(self, scope: Scope, exchange: Exchange) -> HttpResponseBase:
         try:
-            guard(scope, self._max_body_bytes)
-            request = LeanRequest(scope, await self._read(exchange.receive), exchange)
-            match = request.resolver_match = self._resolve(request.path_info)
+            length = guard(scope)
+            match = self._resolve(scope["path"])
+            is_upload = match.url_name in self._uploads
+            limit = self._max_upload_bytes if is_upload else self._max_body_bytes
+            if length is not None and length > limit:
+                raise too_large(limit)  # noqa: TRY301 - one error shape
+            request = LeanRequest(scope, b"" if is_upload else await read_whole(exchange.receive, limit), exchange)
+            request.resolver_match, request.length = match, length
             response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
             if response.status_code == 405:
                 raise MethodNotAllowed(headers={"Allow": response.get("Allow", "")})  # noqa: TRY301 - one error shape
@@ -140,27 +146,6 @@ class LeanHandler(ASGIHandler):
                 self._matches[path] = match
         return match
 
-    async def _read(self, receive: Receive) -> bytes:
-        """The whole body. Its deadline is the protocol's. Raises Gone, PayloadTooLarge."""
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Gone
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False):
-            if len(body) > self._max_body_bytes:
-                raise _too_large(self._max_body_bytes)
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body", False):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body_bytes:
-                raise _too_large(self._max_body_bytes)
-        return b"".join(parts)
-
     async def _send(self, response: HttpResponseBase, exchange: Exchange) -> None:
         exchange.status = response.status_code
         send = exchange.send
@@ -179,31 +164,6 @@ class LeanHandler(ASGIHandler):
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-def guard(scope: Scope, max_body_bytes: int) -> None:
-    """Refuse what no client needs and attackers use. Raises CallError; the protocol has bounded the head's size."""
-    headers: list[tuple[bytes, bytes]] = scope["headers"]
-    names = [name for name, _ in headers]
-    if names.count(b"host") != 1:
-        raise BadRequest("Exactly one Host header is needed.", code="invalid_host")
-    if names.count(b"authorization") > 1:
-        raise BadRequest("At most one Authorization header is accepted.", code="ambiguous_authorization")
-    if b"trailer" in names:
-        raise BadRequest("Trailer fields are not accepted.", code="trailers_not_allowed")
-    for name, value in headers:
-        if name == b"content-length" and (len(value) > _MOST_DIGITS or int(value) > max_body_bytes):
-            raise _too_large(max_body_bytes)
-        if name == b"content-encoding" and value.lower() != b"identity":
-            raise UnsupportedMediaType
-    path: bytes = scope["raw_path"]
-    if not _PATH.fullmatch(path) or _DOTS.search(path):
-        raise NotFound
-
-
-def _too_large(max_bytes: int) -> CallError:
-    message = f"The request body exceeds {max_bytes} bytes."
-    return PayloadTooLarge(message, headers={"Connection": "close"})
 
 
 async def watch(receive: Receive, on_leave: Callable[[], None]) -> None:
@@ -229,4 +189,4 @@ def dispatch(api: Any, site: Any, lifespan: Callable[[Scope, Receive, Send], Awa
     return application
 
 
-__all__ = ["Exchange", "Gone", "LeanHandler", "LeanRequest", "dispatch", "guard", "watch"]
+__all__ = ["Exchange", "Gone", "LeanHandler", "LeanRequest", "Receive", "Scope", "Send", "dispatch", "guard", "watch"]

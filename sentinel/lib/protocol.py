@@ -32,6 +32,7 @@ class GuardedProtocol(HttpToolsProtocol):
         settings = config.get()
         self._max_bytes, self._max_fields = settings.max_header_bytes, settings.max_header_fields
         self._head_seconds, self._body_seconds = settings.header_timeout_seconds, settings.body_timeout_seconds
+        self._upload_seconds = settings.upload_timeout_seconds
         self._deadline: asyncio.TimerHandle | None = None
         self._refused: Refused | None = None
         self._head_done = False
@@ -71,7 +72,8 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_done = True
         self._disarm()
-        self._arm(self._body_seconds)
+        is_form = any(name == b"content-type" and value[:10].lower() == b"multipart/" for name, value in self.headers)
+        self._arm(self._upload_seconds if is_form else self._body_seconds)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -60,7 +60,7 @@ async def refused(kind: type[CallError], body: Any = BODY, content_type: bytes =
     exchange = Exchange(None, None, "0199" * 8)  # type: ignore[arg-type]  # nothing is sent through it
     scope = {"method": "POST", "path": "/v1/chat/completions", "headers": [(b"content-type", content_type)]}
     request = LeanRequest(scope, orjson.dumps(body), exchange)
-    request.auth = make_principal()  # type: ignore[attr-defined]
+    request.auth = make_principal()
     with pytest.raises(kind) as raised:
         await carry(request, ROUTE)
     return raised.value

@@ -5,8 +5,8 @@ from django.http import HttpRequest
 from ninja.constants import NOT_SET
 
 from gateway.accept import authenticate
-from gateway.api import api, endpoint_not_allowed
-from sentinel.exceptions import EndpointNotAllowed, QuotaExceeded
+from gateway.api import api
+from sentinel.exceptions import QuotaExceeded
 
 
 def test_every_operation_authenticates() -> None:
@@ -25,8 +25,3 @@ def test_errors_leave_the_api_as_they_are() -> None:
         api.on_exception(HttpRequest(), error)
 
     assert raised.value is error
-
-
-async def test_everything_else_is_refused() -> None:
-    with pytest.raises(EndpointNotAllowed):
-        await endpoint_not_allowed(HttpRequest(), rest="files")

@@ -262,7 +262,7 @@ async def test_a_stream_whose_client_left_before_it_began_ends_and_is_charged(st
 async def test_a_stream_stopped_while_its_provider_is_silent_is_charged_once(stage: Stage) -> None:
     stage.upstream.reply = asyncio.Event()
     owner = stage.owner(stream=True)
-    opening = asyncio.ensure_future(owner.stream())
+    opening = asyncio.ensure_future(owner.passing())
     await eventually(lambda: stage.upstream.asked)
 
     owner.stop(Stop.SHUTDOWN)

@@ -40,7 +40,7 @@ async def test_what_redis_could_not_be_told_is_in_the_journal(tmp_path: Path, mo
     grant = await open_stream()
     journal = Journal(tmp_path, 600)
     journal.open()
-    lease = Recorder(journal).opened(grant, is_stream=True)
+    lease = Recorder(journal).opened(grant, ALLOWANCE_TOKENS)
     await connections.close()
     with monkeypatch.context() as away:
         configure(away, redis_url=f"redis://127.0.0.1:{free_port()}")

@@ -92,7 +92,7 @@ async def test_a_settle_is_acknowledged_by_redis_and_also_stands_in_the_journal(
     store(*make_limits())
     recorder = Recorder(journal)
     grant, event = await open_call("c1")
-    recorder.opened(grant, is_stream=False)
+    recorder.opened(grant, 0)
 
     receipt = await recorder.settle(event)
     again = await recorder.settle(event)
@@ -179,7 +179,7 @@ async def test_leases_of_open_calls_are_moved_and_those_of_closed_calls_are_not(
     recorder = Recorder(journal)
     (first, _), (second, _), (settled, event) = [await open_call(name) for name in ("a", "b", "c")]
     for grant in (first, second, settled):
-        recorder.opened(grant, is_stream=True)
+        recorder.opened(grant, ALLOWANCE_TOKENS)
         connections.command("ZADD", ledger_keys.leases(0), 5, grant.call_id)
     recorder.closed(second)
     await recorder.settle(event)
@@ -197,7 +197,7 @@ async def test_leases_are_moved_a_few_times_per_lease_and_not_at_every_tick(jour
     store(*make_limits())
     recorder = Recorder(journal)
     grant, _ = await open_call("a")
-    recorder.opened(grant, is_stream=True)
+    recorder.opened(grant, ALLOWANCE_TOKENS)
     await recorder.tick()
     connections.command("ZADD", ledger_keys.leases(0), 5, "a")
 
@@ -210,7 +210,7 @@ async def test_leases_are_moved_a_few_times_per_lease_and_not_at_every_tick(jour
 async def test_a_lease_raises_what_redis_knows_before_more_is_passed_on(journal: Journal) -> None:
     store(*make_limits())
     grant, _ = await open_call("a")
-    lease = Recorder(journal).opened(grant, is_stream=True)
+    lease = Recorder(journal).opened(grant, ALLOWANCE_TOKENS)
     first = lease.asks_at
 
     await lease.advance(first, lambda: 40)
@@ -222,7 +222,7 @@ async def test_a_lease_raises_what_redis_knows_before_more_is_passed_on(journal:
 
 async def test_a_stream_goes_on_while_redis_is_away(monkeypatch: pytest.MonkeyPatch, journal: Journal) -> None:
     configure(monkeypatch, redis_url="redis://127.0.0.1:1", redis_timeout_seconds=0.2)
-    lease = Recorder(journal).opened(make_grant("a"), is_stream=True)
+    lease = Recorder(journal).opened(make_grant("a"), ALLOWANCE_TOKENS)
 
     await lease.advance(256, lambda: 256)
 

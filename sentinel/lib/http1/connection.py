@@ -1,6 +1,7 @@
 """One connection to the origin: writes a request, parses the answer, then is idle again or closed."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Protocol
 
 import httptools
@@ -27,6 +28,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._response: Response | None = None
         self._is_paused = False
+        self._is_sending = False  # a body whose pieces are still to come
+        self._writable: asyncio.Future[None] | None = None  # while what was written waits to leave
         self._quiet_bytes = 0  # received since the request, or since the last piece of the body
         self.idle_since = 0.0
         self.is_open = True
@@ -43,6 +46,28 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None  # noqa: S101 - connected before it is handed out
         self._transport.write(request)
         return response
+
+    async def send(self, body: AsyncIterator[bytes], response: Response) -> None:
+        """Write a body piece by piece, as fast as the other side takes it; none is wanted once it has answered.
+
+        What `body` raises is raised. The caller ends the exchange then: half a request is of no use to anybody.
+        """
+        self._is_sending = True
+        async for piece in body:
+            if self._writable is not None:
+                await asyncio.wait({self._writable, response.answered}, return_when=asyncio.FIRST_COMPLETED)
+            if response.answered.done() or not self.is_usable or self._transport is None:
+                return
+            self._transport.write(piece)
+        self._is_sending = False
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+        self._writable = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # a stream transport, as we asked for
@@ -131,7 +156,7 @@ class Connection(asyncio.Protocol):
 
     def _may_carry_more(self) -> bool:
         """Not when the answer came before the request had left: its rest would stand before the next one."""
-        if not self.is_usable or self._transport is None or not self._parser.should_keep_alive():
+        if not self.is_usable or self._transport is None or not self._parser.should_keep_alive() or self._is_sending:
             return False
         return self._transport.get_write_buffer_size() == 0
 

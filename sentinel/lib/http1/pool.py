@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from sentinel.lib.http1.connect import Origin, Refused, connect
 from sentinel.lib.http1.connection import Connection
@@ -24,8 +24,14 @@ class Pool:
         self._is_closed = False
         self._loop = asyncio.get_running_loop()
 
-    async def request(self, request: bytes, on_write: Callable[[], None] = lambda: None) -> Response:
-        """Send a whole request, wait for the head of its answer. Raises NotSent, Broken. The caller bounds the wait.
+    async def request(
+        self,
+        request: bytes,
+        on_write: Callable[[], None] = lambda: None,
+        body: AsyncIterator[bytes] | None = None,
+    ) -> Response:
+        """Send a request, wait for the head of its answer. Raises NotSent, Broken, and what `body` raises, whose pieces
+        follow the request as they come. The caller bounds the wait.
 
         `on_write` is called just before the first byte may leave: one who is cancelled earlier has sent nothing.
         """
@@ -33,6 +39,8 @@ class Pool:
         on_write()
         response = connection.exchange(request)
         try:
+            if body is not None:
+                await connection.send(body, response)
             await response.head()
         except BaseException:
             response.close()

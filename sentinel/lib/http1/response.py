@@ -67,6 +67,11 @@ class Response:
             self._connection.abort()
             self._connection = None
 
+    @property
+    def answered(self) -> asyncio.Future[None]:
+        """Done once the head is there, or never will be."""
+        return self._head
+
     async def head(self) -> None:
         """Wait for status and headers. Raises Broken."""
         await self._head

@@ -1,0 +1,133 @@
+"""Whose stored objects are: with one key at the provider, anybody could name the files and answers of everybody.
+
+An object belongs to the user whose call created it. Whoever names another's, in a path, a query or a body, is told that
+there is none. What nobody here created belongs to nobody.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator
+
+import orjson
+import structlog
+
+from gateway import keys
+from gateway.bodies import decode
+from limits.values import Principal
+from sentinel.exceptions import BadRequest, NotFound, QuotaStoreUnavailable
+from sentinel.lib import metrics, redis
+
+log = structlog.get_logger("objects")
+LONGEST_ID = 256
+MOST_IDS = 1000
+# The members of requests that name stored objects (API reference); metadata is the caller's own.
+_NAMES = frozenset(
+    {
+        "assistant_id", "batch_id", "container", "container_id", "conversation", "conversation_id", "file_id",
+        "file_ids", "input_file_id", "previous_response_id", "response_id", "run_id", "thread_id", "training_file",
+        "validation_file", "vector_store_id", "vector_store_ids",
+    }
+)  # fmt: skip
+_OWN = frozenset({"metadata"})
+_MADE = ("output_file_id", "error_file_id")  # of a batch
+_ITEM_REFERENCE = "item_reference"
+_MARKS = (b'_ids"', b'_file"', b'"conversation"', b'"container"', b'"item_reference"')
+_ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")  # a name could be written with escapes
+
+
+def referenced(raw: bytes) -> frozenset[str]:
+    """The stored objects that a JSON body names. Most bodies hold none of the names, and are not decoded for this.
+
+    Raises BadRequest for a body that is not JSON, or names too many.
+    """
+    if not _may_name_objects(raw):
+        return frozenset()
+    try:
+        found = frozenset(_named(decode(raw)))
+    except RecursionError:
+        raise BadRequest("The request body is nested too deeply.", code="invalid_json") from None
+    if len(found) > MOST_IDS:
+        raise BadRequest("The request names too many stored objects.")
+    return found
+
+
+def created(answer: bytes) -> list[str]:
+    """The ids of the objects that an answer brought into being: its own, those of its output, files that it made."""
+    value = _object(answer)
+    inner = value.get("response")
+    value = inner if isinstance(inner, dict) else value  # an event of a stream wraps it
+    if value.get("deleted") is True:
+        return []
+    made: list[object] = [value.get("id"), *(value.get(name) for name in _MADE)]
+    made += [item.get("id") for item in _list(value.get("output")) if isinstance(item, dict)]
+    file = value.get("file")
+    made += [file.get("id") if isinstance(file, dict) else None, *_list(value.get("result_files"))]
+    return [name for name in made if isinstance(name, str) and 0 < len(name) <= LONGEST_ID]
+
+
+async def must_own(principal: Principal, ids: Iterable[str]) -> None:
+    """Raises NotFound unless all of these objects are the caller's, QuotaStoreUnavailable if nobody can say."""
+    wanted = list(ids)
+    if any(len(name) > LONGEST_ID for name in wanted) or await owned(principal, wanted) != set(wanted):
+        raise NotFound("There is no such object.", code="object_not_found")
+
+
+async def owned(principal: Principal, ids: list[str]) -> set[str]:
+    """Those of these objects that are the caller's. Raises QuotaStoreUnavailable."""
+    if not ids:
+        return set()
+    try:
+        ask = redis.client().command  # in a cluster the keys may lie apart; all questions leave in one write
+        owners = await asyncio.gather(*(ask("GET", keys.object_owner(name)) for name in ids))
+    except redis.RedisUnavailable as error:
+        metrics.of(metrics.REDIS_ERRORS, error.reason).inc()
+        raise QuotaStoreUnavailable(retry_after_seconds=1) from error
+    ours = principal.external_id.encode("utf-8", "surrogatepass")
+    return {name for name, owner in zip(ids, owners, strict=True) if owner == ours}
+
+
+async def claim(principal: Principal, ids: list[str]) -> None:
+    """From here on these objects are the caller's. What another owns already stays theirs."""
+    for name in ids:
+        try:
+            await redis.client().command("SET", keys.object_owner(name), principal.external_id, "NX")
+        except redis.RedisUnavailable as error:
+            metrics.of(metrics.REDIS_ERRORS, error.reason).inc()
+            log.error("object_not_claimed", object=name, external_id=principal.external_id, reason=error.reason)  # noqa: TRY400
+
+
+def _may_name_objects(raw: bytes) -> bool:
+    # `call_id` and `tool_call_id` are in every round of tools, and name nothing that is stored.
+    if raw.count(b'_id"') > raw.count(b'call_id"') or any(mark in raw for mark in _MARKS):
+        return True
+    return b"\\u00" in raw and _ASCII_ESCAPE.search(raw) is not None
+
+
+def _named(value: object, name: str = "") -> Iterator[str]:
+    """All ids below a decoded value, `name` being the member that holds it."""
+    if isinstance(value, str) and name in _NAMES:
+        yield value
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named(item, name)
+    elif isinstance(value, dict):
+        if name in _NAMES or value.get("type") == _ITEM_REFERENCE:
+            yield from filter(_is_text, (value.get("id"),))
+        for inner in value.keys() - _OWN:
+            yield from _named(value[inner], inner)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _object(answer: bytes) -> dict[str, object]:
+    try:
+        value = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
