@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
+from itertools import zip_longest
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, unquote
 
@@ -22,7 +23,10 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, read to its end. `path` is percent-encoded as it came, `rest` the decoded part after a prefix."""
+    """One request, read to its end.
+
+    `path` is percent-encoded and `raw_query` as it came, `rest` what the route's stars stand for, decoded.
+    """
 
     method: str
     path: str
@@ -32,6 +36,7 @@ class Request:
     client: str
     channel: Channel
     rest: str = ""
+    raw_query: str = ""
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case name."""
@@ -54,18 +59,21 @@ Handler = Callable[[Request], Awaitable[Reply | None]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A method and a path; `/*` at its end matches one further segment, so an unencoded slash is not found."""
+    """A method and a path; a segment `*` matches any one segment, so an unencoded slash is not found."""
 
     method: str
     path: str
     handler: Handler
 
     def rest_of(self, path: str) -> str | None:
-        """None unless the path fits, else its decoded variable part."""
-        if not self.path.endswith("/*"):
-            return "" if path == self.path else None
-        parent, _, segment = path.rpartition("/")
-        return unquote(segment) or None if parent == self.path[:-2] else None
+        """None unless the path fits, else what its stars stand for, decoded and joined by slashes."""
+        if path == self.path:
+            return ""
+        pairs = list(zip_longest(self.path.split("/"), path.split("/")))
+        variable = [given or "" for known, given in pairs if known == "*"]
+        if not all(variable) or any(known not in {"*", given} for known, given in pairs):
+            return None
+        return unquote("/".join(variable)) or None
 
 
 class Simulator(Protocol):
@@ -114,6 +122,7 @@ async def _request(scope: MutableMapping[str, Any], receive: Receive, send: Send
         body=await _read(receive),
         client=(scope.get("client") or ("",))[0],
         channel=channel,
+        raw_query=scope["query_string"].decode("latin-1"),
     )
     try:
         yield request

@@ -1,23 +1,19 @@
-"""What the provider's simulator says: plain answers, and streams as events. Pure.
+"""What the provider's simulator says to chats and to the older endpoint: plain answers, and streams as events. Pure."""
 
-Every piece is exactly one token in both of OpenAI's encodings, also when all are counted together, so that what was
-served can be counted without a tokenizer. Pieces hold characters of two and three bytes, so that splits meet them.
-"""
-
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import cycle
+from typing import Any
 
 import orjson
 
-from sentinel.sandbox.provider_asks import Ask
+from sentinel.sandbox.provider_asks import Ask, parse_chat, parse_completion
+from sentinel.sandbox.provider_form import Form
+from sentinel.sandbox.provider_rendition import EVENT_STREAM, Rendition, Sse, Stamp, document, stream_error
 from sentinel.sandbox.provider_script import Script
+from sentinel.sandbox.provider_tokens import ARGUMENTS, SENTENCE, sentence
+from sentinel.sandbox.provider_usage import Counts, Usage, of_completions, report
 
-SENTENCE = ("The", " café", " by", " the", " harbour", " is", " open", " today", " —", " and", " very", " quiet", ".")
-ARGUMENTS = ('{"', "city", '":"', "Paris", '"}')
 FINGERPRINT = "fp_sandbox"
-_ABSURD = 10**12
-_SIZES = (1, 2, 3, 5, 7, 11, 13, 17, 19, 23)
 _ENCODED = {piece: orjson.dumps(piece) for piece in (*SENTENCE, " The", *ARGUMENTS)}
 
 
@@ -38,14 +34,24 @@ class Answer:
         return len(SENTENCE) if self.script.pieces is None else self.script.pieces
 
     @property
+    def thought(self) -> int:
+        """Tokens per choice that are generated before the first piece and not shown."""
+        return min(self.script.reasoning_tokens, self.ask.cap)
+
+    @property
     def count(self) -> int:
         """Pieces per choice."""
-        return min(self.wanted, self.ask.cap)
+        return min(self.wanted, self.ask.cap - self.thought)
+
+    @property
+    def hidden(self) -> int:
+        """Tokens of all choices that are not shown."""
+        return self.thought * self.ask.generated
 
     @property
     def completion_tokens(self) -> int:
-        """Pieces of all that was generated."""
-        return self.count * self.ask.generated
+        """Tokens of all that was generated."""
+        return self.count * self.ask.generated + self.hidden
 
     @property
     def finish_reason(self) -> str:
@@ -56,46 +62,47 @@ class Answer:
 
     def pieces(self) -> Iterator[str]:
         """The pieces of one choice: the sentence, over and over."""
-        source = ARGUMENTS if self.script.tool_calls else SENTENCE
-        for at in range(self.count):
-            piece = source[at % len(source)]
-            yield f" {piece}" if at and piece == "The" else piece
+        return sentence(self.count, ARGUMENTS if self.script.tool_calls else SENTENCE)
 
 
-def usage(answer: Answer, completion: int) -> dict[str, object] | None:
+def chat(form: Form, script: Script, stamp: Stamp) -> Rendition:
+    """A chat answer. Raises Refused."""
+    return _rendition(form, script, stamp.ident("chatcmpl-"), stamp.created, parse_chat)
+
+
+def completion(form: Form, script: Script, stamp: Stamp) -> Rendition:
+    """An answer of the older endpoint. Raises Refused."""
+    return _rendition(form, script, stamp.ident("cmpl-"), stamp.created, parse_completion)
+
+
+def _rendition(
+    form: Form, script: Script, ident: str, created: int, parse: Callable[[Mapping[str, Any]], Ask]
+) -> Rendition:
+    answer = Answer(parse(form.fields), script, ident, created)
+    return Rendition(
+        script=script,
+        prompt_tokens=answer.ask.prompt_tokens,
+        body=lambda: plain_body(answer),
+        events=(lambda: stream_events(answer)) if answer.ask.is_stream else None,
+        error=lambda: Frame(answer).error(),
+        tokens=answer.completion_tokens,
+        hidden=answer.hidden,
+        pauses=answer.count,
+        content_type=EVENT_STREAM if answer.ask.is_stream else "application/json",
+    )
+
+
+def usage(answer: Answer, completion: int) -> Usage:
     """The usage object as the script wants it reported, for that many completion tokens. None is null."""
-    prompt = answer.ask.prompt_tokens
-    match answer.script.usage:
-        case "null":
-            return None
-        case "zero":
-            prompt, completion = 0, 0
-        case "negative":
-            prompt, completion = -prompt, -completion
-        case "absurd":
-            prompt, completion = _ABSURD, _ABSURD
-    counts: dict[str, object] = {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-    }
-    if answer.script.usage == "string":
-        counts = {name: str(count) for name, count in counts.items()}
-    if not answer.ask.is_chat:
-        return counts
-    spoken = {"audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0}
-    return {
-        **counts,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, **spoken},
-    }
+    counts = Counts(answer.ask.prompt_tokens, completion, min(answer.hidden, completion))
+    return of_completions(answer.script, counts, has_details=answer.ask.is_chat)
 
 
 def plain_body(answer: Answer) -> bytes:
     """The whole JSON of an answer that is not streamed."""
     ask, text = answer.ask, "".join(answer.pieces())
     choices = [_plain_choice(answer, index, text) for index in range(ask.choices)]
-    value: dict[str, object] = {
+    value: dict[str, Any] = {
         "id": answer.ident,
         "object": "chat.completion" if ask.is_chat else "text_completion",
         "created": answer.created,
@@ -104,11 +111,8 @@ def plain_body(answer: Answer) -> bytes:
         "service_tier": "default",
         "system_fingerprint": FINGERPRINT,
     }
-    if answer.script.usage != "omit":
-        value["usage"] = usage(answer, answer.completion_tokens)
-    if answer.script.padding:
-        value["padding"] = "x" * answer.script.padding
-    return orjson.dumps(value)
+    report(value, answer.script, usage(answer, answer.completion_tokens))
+    return document(value, answer.script)
 
 
 def _plain_choice(answer: Answer, index: int, text: str) -> dict[str, object]:
@@ -130,7 +134,7 @@ def stream_events(answer: Answer) -> Iterator[tuple[bytes, int]]:
     """The events of a stream in order, each with the number of pieces in it."""
     ask, script = answer.ask, answer.script
     frame = Frame(answer)
-    spent = 0
+    spent = answer.hidden
     if ask.is_chat:
         for index in range(ask.choices):
             yield frame.chunk(_opening(answer, index), spent), 0
@@ -150,7 +154,7 @@ def stream_events(answer: Answer) -> Iterator[tuple[bytes, int]]:
 class Frame:
     """The parts that all events of one stream share, rendered once."""
 
-    __slots__ = ("_answer", "_end", "_head", "_start", "_tail")
+    __slots__ = ("_answer", "_head", "_tail", "event")
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -164,13 +168,7 @@ class Frame:
         }
         self._head = orjson.dumps(head)[:-1] + b',"choices":['
         self._tail = b',"obfuscation":"%s"}' % (b"x" * answer.script.padding) if answer.script.padding else b"}"
-        line = b"\r\n" if answer.script.crlf else b"\n"
-        self._end = line * 2
-        self._start = b": keep-alive" + self._end + b"data: " if answer.script.comments else b"data: "
-
-    def event(self, data: bytes) -> bytes:
-        """One server-sent event."""
-        return self._start + data + self._end
+        self.event = Sse(answer.script).event
 
     def chunk(self, choice: bytes, spent: int, final: Mapping[str, object] | None = None) -> bytes:
         """One chunk; without a choice it is the one that reports usage."""
@@ -184,9 +182,7 @@ class Frame:
 
     def error(self) -> bytes:
         """An error in the middle of a stream."""
-        default = {"message": "The server had an error while processing your request.", "type": "server_error"}
-        error = self._answer.script.error or {**default, "param": None, "code": None}
-        return self.event(orjson.dumps({"error": error}))
+        return self.event(orjson.dumps(stream_error(self._answer.script)))
 
 
 def _opening(answer: Answer, index: int) -> bytes:
@@ -212,32 +208,3 @@ def _closing(answer: Answer, index: int) -> bytes:
     if answer.ask.is_chat:
         return orjson.dumps({"index": index, "delta": {}, **end})
     return orjson.dumps({"text": "", "index": index, **end})
-
-
-class Splitter:
-    """Tears a stream into writes that respect neither events nor characters."""
-
-    def __init__(self, how: str) -> None:
-        self._how = how
-        self._sizes = cycle(_SIZES)
-        self._size = next(self._sizes)
-        self._rest = b""
-
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        """The writes that are due; what is too short for one waits for more."""
-        if self._how == "none":
-            yield data
-        elif self._how == "bytes":
-            for at in range(len(data)):
-                yield data[at : at + 1]
-        else:
-            self._rest += data
-            while len(self._rest) >= self._size:
-                part, self._rest = self._rest[: self._size], self._rest[self._size :]
-                self._size = next(self._sizes)
-                yield part
-
-    def flush(self) -> bytes:
-        """What still waits."""
-        rest, self._rest = self._rest, b""
-        return rest

@@ -1,8 +1,9 @@
 """What the provider's simulator saw and served: a record per call, and sums over all of them."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 
 from sentinel.sandbox.asgi import Request
 from sentinel.sandbox.channel import Headers
@@ -10,14 +11,18 @@ from sentinel.sandbox.channel import Headers
 _KEPT_CALLS = 20_000
 _KEPT_BODIES = 5_000
 _KEPT_BODY_BYTES = 64 * 1024
+_KEPT_RAW = 200
+_KEPT_RAW_BYTES = 1024 * 1024
 
 
 @dataclass(slots=True)
 class Call:
     """One call. Times in seconds since 1970.
 
-    pieces: completion tokens handed to the server so far. completed: the last byte was handed over while the client
-    was there. left_at: when the client was seen leaving before that. status: None when no headers were sent.
+    query, sha256: the query string and the body's digest, as they came. parts: those of a multipart body.
+    pieces: completion tokens handed to the server so far, those not shown included. completed: the last byte was
+    handed over while the client was there. left_at: when the client was seen leaving before that. status: None when no
+    headers were sent.
     """
 
     seq: int
@@ -27,6 +32,10 @@ class Call:
     headers: Headers
     body: bytes
     body_bytes: int
+    query: str = ""
+    sha256: str = ""
+    content_type: str | None = None
+    parts: Sequence[dict[str, object]] = ()
     who: str | None = None
     model: str | None = None
     stream: bool = False
@@ -77,6 +86,7 @@ class Calls:
     by_who: dict[str, Sums] = field(default_factory=dict)
     by_model: dict[str, Sums] = field(default_factory=dict)
     _kept: deque[Call] = field(default_factory=lambda: deque(maxlen=_KEPT_CALLS))
+    _raw: deque[tuple[int, bytes]] = field(default_factory=lambda: deque(maxlen=_KEPT_RAW))
 
     def begin(self, request: Request, *, at: float) -> Call:
         """Record an arriving call."""
@@ -92,8 +102,12 @@ class Calls:
             headers=request.headers,
             body=body[:_KEPT_BODY_BYTES],
             body_bytes=len(body),
+            query=request.raw_query,
+            sha256=sha256(body).hexdigest(),
+            content_type=request.header("content-type"),
         )
         self._kept.append(call)
+        self._raw.append((call.seq, body[:_KEPT_RAW_BYTES]))
         if len(self._kept) > _KEPT_BODIES:
             self._kept[-_KEPT_BODIES - 1].body = b""
         return call
@@ -109,6 +123,10 @@ class Calls:
     def since(self, seq: int, who: str | None = None) -> Iterator[Call]:
         """The kept calls after that number, oldest first."""
         return (call for call in self._kept if call.seq > seq and who in {None, call.who})
+
+    def raw_body(self, seq: int) -> bytes | None:
+        """The bytes that one of the newest calls sent, up to a megabyte."""
+        return next((body for number, body in self._raw if number == seq), None)
 
     def totals(self) -> dict[str, object]:
         """All sums, for the control interface."""

@@ -1,12 +1,14 @@
 """How the provider's simulator plays its script: headers, errors, plain answers, streams, and every way to break."""
 
+import math
 import time
+from base64 import b64decode
 
 import orjson
 
 from sentinel.sandbox.channel import JSON, Channel, Headers, Reply
-from sentinel.sandbox.provider_answers import Answer, Frame, Splitter, plain_body, stream_events
 from sentinel.sandbox.provider_calls import Call
+from sentinel.sandbox.provider_rendition import Events, Rendition, Splitter
 from sentinel.sandbox.provider_script import Script
 
 ORGANIZATION = "org-sandbox123"
@@ -50,6 +52,8 @@ async def before(channel: Channel, call: Call, script: Script) -> bool:
     elif script.html:
         head = (("content-type", "text/html"), *headers(call, script))
         await reply(channel, call, Reply(script.status or 200, _HTML, head))
+    elif script.verbatim is not None:
+        await _verbatim(channel, call, script, b64decode(script.verbatim))
     elif script.status is not None and script.status != 200:
         await reply(channel, call, _scripted_error(call, script, script.status))
     return channel.gone.is_set() or script.break_before_headers or call.status is not None
@@ -61,17 +65,47 @@ async def reply(channel: Channel, call: Call, answer: Reply) -> None:
     call.completed = await channel.reply(answer)
 
 
-async def plain(channel: Channel, call: Call, answer: Answer) -> None:
-    """Answer with one JSON document, as far as the script lets it."""
-    script, stop = answer.script, answer.script.stop()
+async def _verbatim(channel: Channel, call: Call, script: Script, body: bytes) -> None:
+    """Answer with the bytes that the script gives; torn, it has no length, and every write counts as a piece."""
+    kind = (("content-type", script.content_type or "application/json"),)
+    status, head, stop = script.status or 200, kind + headers(call, script), script.stop()
+    if script.split == "none" and stop is None:
+        await reply(channel, call, Reply(status, body, head))
+        return
+    call.status = status
+    channel.watch()
+    await channel.start(status, head)
+    splitter = Splitter(script.split)
+    for at, part in enumerate([*splitter.feed(body), splitter.flush()]):
+        if stop is not None and at >= stop[0]:
+            await _stop(channel, stop[1], b"", b"")
+            return
+        await channel.pause(script.interval_ms / 1000)
+        if channel.gone.is_set():
+            return
+        await channel.write(part)
+    call.completed = await channel.finish()
+
+
+async def answer(channel: Channel, call: Call, rendition: Rendition) -> None:
+    """Play an answer, plain or in parts."""
+    if rendition.events is None:
+        await plain(channel, call, rendition)
+    else:
+        await stream(channel, call, rendition, rendition.events())
+
+
+async def plain(channel: Channel, call: Call, rendition: Rendition) -> None:
+    """Answer with one document, as far as the script lets it."""
+    script, stop = rendition.script, rendition.script.stop()
     how = stop[1] if stop is not None and stop[1] in {"break", "hang"} else None
     if script.interval_ms:
         channel.watch()
-    for _ in range(answer.count if script.interval_ms else 0):
+    for _ in range(rendition.pauses if script.interval_ms else 0):
         await channel.pause(script.interval_ms / 1000)
     # A plain answer is generated, and billed, whether or not anybody waits for it.
-    call.pieces = answer.completion_tokens
-    whole = Reply(200, plain_body(answer), JSON + headers(call, script))
+    call.pieces = rendition.tokens
+    whole = Reply(200, rendition.body(), (("content-type", rendition.content_type), *headers(call, script)))
     call.status = 200
     if how is None:
         call.completed = await channel.reply(whole)
@@ -84,26 +118,26 @@ async def plain(channel: Channel, call: Call, answer: Answer) -> None:
         await (channel.hang() if how == "hang" else channel.reset())
 
 
-async def stream(channel: Channel, call: Call, answer: Answer) -> None:
-    """Answer with events, as far as the script and the client let it."""
-    script, stop = answer.script, answer.script.stop()
-    splitter = Splitter(script.split)
-    pause = script.interval_ms / 1000
+async def stream(channel: Channel, call: Call, rendition: Rendition, events: Events) -> None:
+    """Answer in parts, as far as the script and the client let it."""
+    script, splitter = rendition.script, Splitter(rendition.script.split)
+    most, how = script.stop() or (math.inf, "")
     channel.watch()
-    call.status = 200
-    sse = (("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"))
-    await channel.start(200, sse + headers(call, script))
-    for data, pieces in stream_events(answer):
-        if stop is not None and call.pieces >= stop[0]:
-            await _stop(channel, stop[1], splitter.flush(), answer)
+    call.status, call.pieces = 200, rendition.hidden
+    kind = (("content-type", rendition.content_type), ("cache-control", "no-cache"))
+    await channel.start(200, kind + headers(call, script))
+    while call.pieces - rendition.hidden < most:
+        data, pieces = next(events, (None, 0))
+        if data is None:
+            call.completed = await channel.finish(splitter.flush())
             return
         if pieces:
-            await channel.pause(pause)
+            await channel.pause(script.interval_ms / 1000)
         if channel.gone.is_set():
             return
         call.pieces += pieces
         await _write(channel, splitter, data)
-    call.completed = await channel.finish(splitter.flush())
+    await _stop(channel, how, splitter.flush(), rendition.error() if how == "error" else b"")
 
 
 async def _write(channel: Channel, splitter: Splitter, data: bytes) -> None:
@@ -113,11 +147,11 @@ async def _write(channel: Channel, splitter: Splitter, data: bytes) -> None:
         await channel.write(part)
 
 
-async def _stop(channel: Channel, how: str, rest: bytes, answer: Answer) -> None:
+async def _stop(channel: Channel, how: str, rest: bytes, last: bytes) -> None:
     await channel.write(rest)
     if how == "hang":
         await channel.hang()
     elif how == "break":
         await channel.reset()
     else:
-        await channel.finish(Frame(answer).error() if how == "error" else b"")
+        await channel.finish(last)

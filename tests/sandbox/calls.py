@@ -9,6 +9,7 @@ import orjson
 
 from sentinel.sandbox.cast import PROVIDER_KEY, ZION_KEY
 from tests.servers import Served
+from tests.wait import until
 
 BATCH = "/api/v1/usage/external/batch-increment"
 INCREMENT = "/api/v1/usage/external/increment"
@@ -88,3 +89,13 @@ def read_some(sock: socket.socket, until: bytes) -> bytes:
         assert part, f"ended after {received!r}"
         received += part
     return received
+
+
+def scripted(**script: Any) -> dict[str, str]:
+    """The metadata that carries a script."""
+    return {"sandbox": orjson.dumps(script).decode()}
+
+
+def last_call(provider: Served) -> Any:
+    """The newest call once it ended."""
+    return until(lambda: [call for call in provider.ask("/_control/calls") if call["ended_at"]])[-1]

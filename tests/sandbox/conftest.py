@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
+import openai
 import pytest
 
+from sentinel.sandbox.cast import PROVIDER_KEY
 from tests.servers import Served
 
 
@@ -29,3 +31,18 @@ def zion(zion_sim: Served) -> Served:
 def provider(provider_sim: Served) -> Served:
     provider_sim.tell("/_control/reset")
     return provider_sim
+
+
+@pytest.fixture(scope="session")
+def openai_client(provider_sim: Served) -> Iterator[openai.OpenAI]:
+    http = openai.DefaultHttpxClient(trust_env=False)
+    with openai.OpenAI(
+        base_url=f"{provider_sim.url}/v1", api_key=PROVIDER_KEY, http_client=http, max_retries=0
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def client(openai_client: openai.OpenAI, provider: Served) -> openai.OpenAI:
+    """The real client, speaking to the provider's simulator, which was reset."""
+    return openai_client

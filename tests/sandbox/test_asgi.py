@@ -23,6 +23,20 @@ def test_a_route_fits_its_path_or_one_further_segment() -> None:
     ]
 
 
+def test_a_star_stands_for_one_segment_anywhere() -> None:
+    middle, two = Route("GET", "/a/*/c", nothing), Route("GET", "/a/*/c/*", nothing)
+
+    assert [middle.rest_of(path) for path in ("/a/b/c", "/a/b%2Fb/c", "/a//c", "/a/b/c/d", "/a/b/d", "/a/c")] == [
+        "b",
+        "b/b",
+        None,
+        None,
+        None,
+        None,
+    ]
+    assert [two.rest_of(path) for path in ("/a/b/c/d", "/a/b/c/", "/a/b/c")] == ["b/d", None, None]
+
+
 @pytest.mark.parametrize("name", ["zion", "provider"])
 def test_both_simulators_say_that_they_are_well(request: pytest.FixtureRequest, name: str) -> None:
     server: Served = request.getfixturevalue(name)

@@ -2,7 +2,7 @@ import httpx
 import pytest
 
 from sentinel.sandbox.cast import PROVIDER_KEY
-from sentinel.sandbox.provider_asks import MODELS
+from sentinel.sandbox.provider_models import MODELS
 from tests.sandbox.calls import CHAT, ask, chat, events
 from tests.servers import Served
 

@@ -3,9 +3,10 @@ from typing import Any
 import orjson
 import pytest
 
-from sentinel.sandbox.provider_answers import Answer, Splitter, plain_body, stream_events
-from sentinel.sandbox.provider_asks import Ask, parse_chat, text_tokens
+from sentinel.sandbox.provider_answers import Answer, plain_body, stream_events
+from sentinel.sandbox.provider_asks import Ask, parse_chat
 from sentinel.sandbox.provider_script import Script
+from sentinel.sandbox.provider_tokens import text_tokens
 from tests.sandbox.calls import chat
 
 
@@ -89,22 +90,11 @@ def test_what_is_made_and_not_shown_is_billed() -> None:
     assert body["usage"]["completion_tokens"] == 15
 
 
-@pytest.mark.parametrize("how", ["none", "odd", "bytes"])
-def test_a_torn_stream_has_the_same_bytes(how: str) -> None:
-    whole = b"".join(data for data, _ in stream_events(make_answer(stream=True)))
-    splitter = Splitter(how)
+def test_what_is_thought_is_billed_before_the_first_piece_and_counts_towards_the_cap() -> None:
+    answer = make_answer(Script(reasoning_tokens=5), stream=True, max_completion_tokens=8, n=2)
+    usage = orjson.loads(plain_body(answer))["usage"]
 
-    parts = [part for data, _ in stream_events(make_answer(stream=True)) for part in splitter.feed(data)]
-    parts.append(splitter.flush())
-
-    assert b"".join(parts) == whole
-
-
-def test_odd_writes_break_words_and_characters() -> None:
-    splitter = Splitter("odd")
-    answer = make_answer(Script(pieces=200), stream=True)
-
-    parts = [part for data, _ in stream_events(answer) for part in splitter.feed(data)]
-
-    assert any(part.endswith(b"da") for part in parts)
-    assert any(part[0] & 0xC0 == 0x80 for part in parts)
+    assert (answer.count, answer.hidden, answer.completion_tokens) == (3, 10, 16)
+    assert usage["completion_tokens"] == 16
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == 10
+    assert sum(pieces for _, pieces in stream_events(answer)) == 6

@@ -3,6 +3,8 @@ from typing import Any
 import pytest
 
 from sentinel.sandbox import provider_asks as asks
+from sentinel.sandbox.provider_checks import Refused
+from sentinel.sandbox.provider_tokens import PER_IMAGE, text_tokens
 from tests.sandbox.calls import chat
 
 
@@ -19,11 +21,11 @@ def test_names_parts_and_images_count() -> None:
     plain = asks.parse_chat(chat("hello world")).prompt_tokens
     named = asks.parse_chat(chat(messages=messages)).prompt_tokens
 
-    assert named == plain + asks.PER_IMAGE + 1 + asks.text_tokens("ada", "o200k_base")
+    assert named == plain + PER_IMAGE + 1 + text_tokens("ada", "o200k_base")
 
 
 def test_text_that_looks_like_a_special_token_is_text() -> None:
-    assert asks.text_tokens("<|endoftext|>", "o200k_base") > 1
+    assert text_tokens("<|endoftext|>", "o200k_base") > 1
 
 
 @pytest.mark.parametrize(
@@ -65,7 +67,7 @@ def test_a_cap_is_honoured_and_null_is_none(fields: dict[str, Any], cap: int) ->
     ],
 )
 def test_a_bad_chat_call_is_refused_as_openai_refuses_it(body: dict[str, Any], status: int, code: str | None) -> None:
-    with pytest.raises(asks.Refused) as refused:
+    with pytest.raises(Refused) as refused:
         asks.parse_chat(body)
 
     assert (refused.value.status, refused.value.error["code"]) == (status, code)
@@ -74,5 +76,5 @@ def test_a_bad_chat_call_is_refused_as_openai_refuses_it(body: dict[str, Any], s
 
 @pytest.mark.parametrize("fields", [{"prompt": [True]}, {"prompt": {}}, {"prompt": []}, {"n": 3, "best_of": 2}])
 def test_a_bad_completion_call_is_refused(fields: dict[str, Any]) -> None:
-    with pytest.raises(asks.Refused):
+    with pytest.raises(Refused):
         asks.parse_completion({"model": "gpt-3.5-turbo", "prompt": "x", **fields})

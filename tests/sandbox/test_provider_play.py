@@ -1,9 +1,11 @@
+from base64 import b64encode
 from typing import Any
 
+import httpx
 import pytest
 
 from sentinel.sandbox.cast import PROVIDER_KEY
-from tests.sandbox.calls import CHAT, ask, chat, events, open_raw, read_some, read_to_end
+from tests.sandbox.calls import CHAT, ask, chat, events, last_call, open_raw, read_some, read_to_end
 from tests.servers import Served
 from tests.wait import until
 
@@ -13,11 +15,6 @@ LAST = b"0\r\n\r\n"  # what ends a chunked body
 
 def raw_chat(provider: Served, script: dict[str, Any], **fields: Any) -> tuple[bytes, str]:
     return read_to_end(open_raw(provider, "POST", CHAT, body=chat(script=script, **fields), authorization=BEARER))
-
-
-def last_call(provider: Served) -> Any:
-    """The newest call once it ended."""
-    return until(lambda: [call for call in provider.ask("/_control/calls") if call["ended_at"]])[-1]
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -141,3 +138,29 @@ def test_the_first_byte_can_be_late(provider: Served) -> None:
 
     assert reply.elapsed.total_seconds() >= 0.12
     assert int(reply.headers["openai-processing-ms"]) >= 119
+
+
+STORY = b'{"any": "thing"}\r\n\xff'
+
+
+def test_the_bytes_of_an_answer_can_be_dictated(provider: Served) -> None:
+    script = {"verbatim": b64encode(STORY).decode(), "content_type": "text/x-story", "status": 418}
+    provider.tell("/_control/script", {**script, "headers": {"X-Extra": "1"}})
+    bearer = {"authorization": BEARER}
+    replies = [ask(provider, chat()), httpx.get(provider.url + "/v1/models/x", headers=bearer, trust_env=False)]
+
+    for reply in replies:
+        assert (reply.status_code, reply.content, reply.headers["x-extra"]) == (418, STORY, "1")
+        assert (reply.headers["content-type"], reply.headers["content-length"]) == ("text/x-story", str(len(STORY)))
+    assert last_call(provider)["pieces"] == 0
+
+
+def test_dictated_bytes_are_torn_into_writes_and_break_between_them(provider: Served) -> None:
+    script = {"verbatim": b64encode(STORY).decode(), "split": [7, 3]}
+
+    torn, how = raw_chat(provider, {**script, "break_after": 2})
+    whole = ask(provider, chat(script=script))
+
+    assert how == "reset"
+    assert torn.partition(b"\r\n\r\n")[2] == b"7\r\n" + STORY[:7] + b"\r\n3\r\n" + STORY[7:10] + b"\r\n"
+    assert (whole.status_code, whole.content) == (200, STORY)

@@ -31,6 +31,11 @@ def test_of_several_ends_the_earliest_counts() -> None:
         {"split": "odds"},
         {"usage": "none"},
         {"headers": []},
+        {"split": []},
+        {"split": [0]},
+        {"split": [True]},
+        {"verbatim": "not base64"},
+        {"cached_tokens": 1.5},
     ],
 )
 def test_a_script_that_is_not_understood_is_an_error(raw: Any) -> None:
