@@ -21,7 +21,9 @@ from sentinel.sandbox.provider_checks import Refused
 from sentinel.sandbox.provider_control import Control
 from sentinel.sandbox.provider_embeddings import embeddings
 from sentinel.sandbox.provider_form import Form, read_json, read_multipart
+from sentinel.sandbox.provider_images import edits, generations, variations
 from sentinel.sandbox.provider_models import MODELS, unknown_model
+from sentinel.sandbox.provider_moderations import moderations
 from sentinel.sandbox.provider_rendition import Rendition, Stamp
 from sentinel.sandbox.provider_script import Script, carried
 from sentinel.sandbox.provider_stored import StoredResponses
@@ -43,6 +45,10 @@ class Provider:
             Route("POST", "/v1/completions", self._made(completion)),
             Route("POST", "/v1/embeddings", self._made(embeddings)),
             Route("POST", "/v1/responses", self._made(lambda *given: self._responses.answer(*given))),
+            Route("POST", "/v1/moderations", self._made(moderations)),
+            Route("POST", "/v1/images/generations", self._made(generations)),
+            Route("POST", "/v1/images/edits", self._made(edits)),
+            Route("POST", "/v1/images/variations", self._made(variations)),
             Route("GET", "/v1/responses/*", self._told(lambda request: self._responses.get(request.rest))),
             Route("DELETE", "/v1/responses/*", self._told(lambda request: self._responses.delete(request.rest))),
             Route("GET", "/v1/models", self._told(_models)),
@@ -97,14 +103,14 @@ class Provider:
     async def _answer(self, request: Request, call: Call, make: Make) -> None:
         form = _form(request)
         body = form.fields
-        call.who, call.model, call.stream = _who(body), str(body.get("model")), _is_stream(body)
+        call.who, call.model, call.stream = _who(body), body.get("model") and str(body["model"]), _is_stream(body)
         call.parts = [part.as_json() for part in form.parts]
         script = self._script(body)
         if script.verbatim is not None:
             await play.before(request.channel, call, script)
             return
         rendition = make(form, script, Stamp(call.seq, int(call.at)))
-        call.prompt_tokens = rendition.prompt_tokens
+        call.model, call.prompt_tokens = rendition.model, rendition.prompt_tokens
         if not await play.before(request.channel, call, script):
             await play.answer(request.channel, call, rendition)
 

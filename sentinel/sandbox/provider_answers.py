@@ -81,6 +81,7 @@ def _rendition(
     answer = Answer(parse(form.fields), script, ident, created)
     return Rendition(
         script=script,
+        model=answer.ask.model,
         prompt_tokens=answer.ask.prompt_tokens,
         body=lambda: plain_body(answer),
         events=(lambda: stream_events(answer)) if answer.ask.is_stream else None,

@@ -39,7 +39,7 @@ def embeddings(form: Form, script: Script, stamp: Stamp) -> Rendition:
         report(value, script, of_input(script, Counts(sum(tokens))))
         return document(value, script)
 
-    return Rendition(script, sum(tokens), body=render, pauses=len(tokens))
+    return Rendition(script, name, sum(tokens), body=render, pauses=len(tokens))
 
 
 def _check(tokens: Sequence[int], context: int) -> None:

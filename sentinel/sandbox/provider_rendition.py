@@ -40,6 +40,7 @@ class Rendition:
     """
 
     script: Script
+    model: str
     prompt_tokens: int
     body: Callable[[], bytes] = _nothing
     events: Callable[[], Events] | None = None

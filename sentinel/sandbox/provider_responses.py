@@ -199,6 +199,7 @@ def rendition(answer: ResponseAnswer, keep: Callable[[dict[str, Any], int], None
 
     return Rendition(
         script=script,
+        model=ask.model,
         prompt_tokens=ask.input_tokens,
         body=lambda: document(finished(), script),
         events=(lambda: stream.events(finished)) if ask.is_stream else None,
