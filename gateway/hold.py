@@ -24,6 +24,14 @@ def passable_tokens(call: Call) -> int:
     return _UNKNOWN if call.is_stream or call.is_open else 0
 
 
+def longest_wait(call: Call) -> float:
+    """Seconds until the answer's head: nobody knows how long the provider works on what it does not stream."""
+    settings = config.get()
+    if call.is_stream:
+        return settings.upstream_first_byte_seconds
+    return settings.upstream_total_seconds + (0.0 if call.upload is None else settings.upload_timeout_seconds)
+
+
 async def hold(call: Call, runtime: Runtime, renew: Renew) -> Grant:
     """Admit a call. Raises CallError."""
     estimate = call.estimate

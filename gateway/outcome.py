@@ -63,9 +63,11 @@ def of_cut_download(call: Call, grant: Grant) -> Figures:
     return of_unknown(call, grant, grant.held_output)
 
 
-def of_unfinished() -> Figures:
-    """An upload that ended before its end: the provider had no request that it could answer."""
-    return Figures(0, 0, 0, Source.PARTIAL)
+def of_no_answer(call: Call, grant: Grant) -> Figures:
+    """A call that may have left and got no whole answer. Of an upload that was cut there was nothing to answer."""
+    if call.upload is not None and not call.upload.is_complete:
+        return Figures(0, 0, 0, Source.PARTIAL)
+    return of_unknown(call, grant)
 
 
 def of_unknown(call: Call, grant: Grant, received: int = 0) -> Figures:

@@ -5,18 +5,17 @@ Every call runs in a task of its own: a client that leaves, or a server that sto
 
 import asyncio
 
-import structlog
-
-from gateway import keeping, outcome
+from gateway import errors, outcome
+from gateway.answering import headers_of, response_to
 from gateway.call import Call
 from gateway.downloads import Download
-from gateway.headers import downward, of_length, rate_headers
-from gateway.hold import Renew, hold, passable_tokens
-from gateway.relay import Relay, Stop, error_of
+from gateway.headers import of_length
+from gateway.hold import Renew, hold, longest_wait, passable_tokens
+from gateway.relay import COMMENT, Relay, Stop, error_of
 from gateway.reporting import after_settle
-from gateway.responses import Gate, Headers, RelayResponse, StreamResponse, nowhere, response_of
+from gateway.responses import Gate, RelayResponse, StreamResponse, nowhere, response_of
 from gateway.runtime import Runtime
-from gateway.upstream import NeverSent, Reply, scrub, scrub_error
+from gateway.upstream import NeverSent, Reply
 from limits.admission import release
 from limits.values import Grant
 from sentinel import config
@@ -26,8 +25,6 @@ from sentinel.lib.asgi import Exchange, Send, watch
 from sentinel.lib.background import spawn
 from usage.lease import Lease
 from usage.values import Source
-
-log = structlog.get_logger("proxy")
 
 
 async def serve(call: Call, exchange: Exchange, runtime: Runtime, renew: Renew) -> RelayResponse:
@@ -49,6 +46,8 @@ class Owner:
         self._may_have_left = self._has_left = False
         self._is_events = call.is_stream  # whether a client that leaves ends the answer
         self.relay: Relay | Download | None = None
+        self._thinking: Grant | None = None  # of a call that the provider has, and has not begun to answer
+        self._spoke = asyncio.get_running_loop().time()  # when the client last heard something
 
     async def plain(self) -> RelayResponse:
         """A call whose answer is read whole; it is always read to its end."""
@@ -82,12 +81,8 @@ class Owner:
 
     async def _unanswered(self, grant: Grant, error: BaseException) -> BaseException:
         """End a call that got no whole answer; what the caller is told. What never left costs nothing."""
-        upload = self._call.upload
         if self._may_have_left and not isinstance(error, NeverSent):
-            is_unfinished = upload is not None and not upload.is_complete
-            await self._settle(
-                grant, outcome.of_unfinished() if is_unfinished else outcome.of_unknown(self._call, grant)
-            )
+            await self._settle(grant, outcome.of_no_answer(self._call, grant))
         else:
             self._runtime.recorder.closed(grant)
             await release(grant)
@@ -102,41 +97,24 @@ class Owner:
     async def _answer(self, grant: Grant, reply: Reply, body: bytes) -> RelayResponse:
         figures = outcome.of_answer(self._call, grant, reply.status, body)
         await self._settle(grant, figures)
-        if figures.source is Source.PARTIAL:
-            raise UpstreamError("The provider's answer is not JSON.")
-        if 200 <= reply.status < 300:
-            if self._call.keeps:
-                body = await keeping.of_answer(self._call, body, self._runtime.upstream)
-            return RelayResponse(reply.status, self._headers(grant, reply.headers), scrub_error(body))
-        answer = outcome.provider_error(reply.status, reply.headers, body)
-        metrics.UPSTREAM_ERRORS.labels(f"status_{reply.status // 100}xx").inc()
-        log.warning("upstream_refused", call_id=self._call.call_id, status=reply.status)
-        if isinstance(answer, CallError):
-            raise answer
-        headers = self._headers(grant, reply.headers)
-        return RelayResponse(answer[0], [*headers, (b"x-should-retry", b"false")], scrub(answer[1]))
+        return await response_to(self._call, grant, reply, body, figures.source, self._runtime.upstream)
 
     async def _pass(self) -> None:
         grant = await hold(self._call, self._runtime, self._renew)
         try:
             lease = self._runtime.recorder.opened(grant, passable_tokens(self._call))
-            async with asyncio.timeout(self._longest_wait()):
+            async with asyncio.timeout(longest_wait(self._call)):
+                self._thinking = grant
                 reply = await self._open(grant)
+                self._thinking = None
             await self._pass_on(grant, reply, lease)
         except BaseException as error:
-            if self.relay is not None or self._opened.done():
-                raise  # settled by the relay
-            raise await self._unanswered(grant, error) from error
+            if self.relay is not None or (self._opened.done() and self._thinking is None):
+                raise  # settled by the relay, or with the whole answer
+            self._thinking = None
+            await self._refuse(await self._unanswered(grant, error), error)
         finally:
             self._runtime.recorder.closed(grant)
-
-    def _longest_wait(self) -> float:
-        """For the answer's head: nobody knows how long the provider works on what it does not stream."""
-        settings = config.get()
-        if self._call.is_stream:
-            return settings.upstream_first_byte_seconds
-        sending = 0.0 if self._call.upload is None else settings.upload_timeout_seconds
-        return sending + settings.upstream_total_seconds
 
     async def _pass_on(self, grant: Grant, reply: Reply, lease: Lease) -> None:
         call = self._call
@@ -154,17 +132,48 @@ class Owner:
         if self._is_events and self._has_left:
             self.leave()  # before anybody knew that it was a stream
         extra = [(b"x-accel-buffering", b"no")] if self._is_events else of_length(reply.headers)
-        headers = [*self._headers(grant, reply.headers), *extra]
+        headers = [*headers_of(call, grant, reply.headers), *extra]
         self._opened_with(StreamResponse(reply.status, headers, self._give_way_out, self.leave))
         await relay.run(Gate(self._way_out), lambda: self._stop)
 
     async def _open_plainly(self, grant: Grant, reply: Reply, body: bytes) -> None:
         """A stream was asked for, and a whole answer came; it is settled once, also when the caller gets an error."""
         try:
-            self._opened_with(await self._answer(grant, reply, body))
+            answer = await self._answer(grant, reply, body)
         except CallError as error:
+            await self._refuse(error)
+            return
+        if self._opened.done():  # with comments: it can only go on as a stream
+            await self._say(b"event: error\ndata: %b\n\n" % b"".join(answer.content.splitlines()))
+        self._opened_with(answer)
+
+    async def _refuse(self, error: BaseException, cause: BaseException | None = None) -> None:
+        """Have the caller told of an error: as the answer, or as the last event of one that has begun."""
+        if isinstance(error, asyncio.CancelledError) and self._stop is not None:
+            error = error_of(self._stop)
+        if not self._opened.done():
+            if not isinstance(error, CallError):
+                raise error from cause
             self._opened.set_exception(error)
             self._opened.exception()  # the request may be gone: nobody else looks
+        elif isinstance(error, CallError):
+            await self._say(errors.sse_event(error, self._call.call_id))
+
+    async def _say(self, event: bytes) -> None:
+        self._spoke = asyncio.get_running_loop().time()
+        await Gate(self._way_out)({"type": "http.response.body", "body": event, "more_body": True})
+
+    def keep_alive(self, silent_since: float) -> None:
+        """Send a comment where the client of a stream has heard nothing since then; the first one begins the answer."""
+        if isinstance(self.relay, Relay):
+            self.relay.keep_alive(silent_since)
+        elif self._thinking is None or not self._call.is_stream or self._spoke > silent_since:
+            return
+        elif not self._opened.done():
+            headers = [*headers_of(self._call, self._thinking, _EVENTS), (b"x-accel-buffering", b"no")]
+            self._opened_with(StreamResponse(200, headers, self._give_way_out, self.leave))
+        elif self._way_out.done():
+            spawn(self._say(COMMENT))
 
     async def _give_way_out(self, send: Send) -> None:
         if not self._way_out.done():
@@ -199,16 +208,6 @@ class Owner:
             per_choice = -(-figures.output // estimate.choices)
             self._runtime.needs.learn(grant.external_id, self._call.model, per_choice)
         await after_settle(self._call, grant, event, receipt, self._exchange, self._runtime)
-
-    def _headers(self, grant: Grant, headers: Headers) -> Headers:
-        rate = rate_headers(grant.rate.limit, grant.rate.remaining, -(-grant.rate.reset_ms // 1000))
-        passed = [*downward(headers), *rate]
-        if grant.left:
-            passed.append((b"x-sentinel-quota-remaining", grant.left.encode()))
-        estimate, cap = self._call.estimate, self._call.cap_to_send(grant.cap)
-        if cap is not None and estimate is not None and cap != estimate.cap:
-            passed.append((b"x-sentinel-output-cap", b"%d" % cap))
-        return passed
 
     def _opened_with(self, response: RelayResponse) -> None:
         if not self._opened.done():
@@ -247,4 +246,5 @@ class Owner:
             self._opened.exception()  # the request may be gone: nobody else looks
 
 
+_EVENTS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache")]
 _LAST_WORDS_SECONDS = 2.0

@@ -22,6 +22,7 @@ from limits.values import Grant
 from sentinel.exceptions import Forbidden, ShuttingDown, UpstreamError, UpstreamTimeout
 from sentinel.lib import metrics
 from sentinel.lib.asgi import Gone, Send
+from sentinel.lib.background import spawn
 from usage.lease import Lease
 
 log = structlog.get_logger("relay")
@@ -29,6 +30,7 @@ _TAIL_SECONDS = 1.0
 _FRAMES_LEARNT = 8  # blocks with text at the beginning, and one after each word to Redis
 _ERROR_MARK = b'"error"'
 _ORDINARY = Kind.ORDINARY
+COMMENT = b": keep-alive\n\n"  # clients pass over lines that begin so
 
 
 class Stop(Enum):
@@ -52,16 +54,19 @@ class Relay:
         self._splitter = Splitter(call.terminal)
         self.meter = StreamMeter(lambda text: count(text, call.model))
         self._hides_usage = call.estimate is not None and not call.estimate.wants_usage
-        self._is_settled = self.is_settling = False
+        self._is_settled = self.is_settling = self._is_inside = False
         self._passed = 0
         self._frame: int | None = None
         self._frames_to_learn = _FRAMES_LEARNT
         self.is_sending = False
-        self.heard = asyncio.get_running_loop().time()
+        self.heard = self._commented = asyncio.get_running_loop().time()
+        self._comment: asyncio.Task[None] | None = None
+        self._send: Send | None = None
 
     async def run(self, send: Send, stopped: Callable[[], Stop | None]) -> None:
         """Pass the whole stream on. `stopped` says, after a cancellation, why our own code cancelled."""
         error: Exception | None = None
+        self._send = send
         try:
             await self._pass_all(send)
         except asyncio.CancelledError:
@@ -106,8 +111,23 @@ class Relay:
             await self._lease.advance(self._passed, self.meter.passed)
             self._frames_to_learn = max(self._frames_to_learn, 1)
         self.is_sending = True
+        if self._comment is not None:
+            await self._comment  # it must not come to stand inside what follows
+        self._is_inside = kind is Kind.OVERSIZE
         await send({"type": "http.response.body", "body": block, "more_body": True})
         self.is_sending = False
+
+    def keep_alive(self, silent_since: float) -> None:
+        """Send a comment between events, unless something was sent since then, or is being sent."""
+        if self.is_sending or self._is_inside or self._is_settled or self._send is None:
+            return
+        if max(self.heard, self._commented) > silent_since or (self._comment and not self._comment.done()):
+            return
+        self._commented = asyncio.get_running_loop().time()
+        self._comment = spawn(self._say_nothing(self._send))
+
+    async def _say_nothing(self, send: Send) -> None:
+        await send({"type": "http.response.body", "body": COMMENT, "more_body": True})
 
     def _most_tokens(self, block: bytes) -> int:
         """A bound on the tokens of a block: one a byte of text, since no token is shorter, and at least one an event.

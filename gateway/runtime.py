@@ -49,6 +49,7 @@ class Stoppable(Protocol):
     external_id: str
 
     def stop(self, reason: Stop) -> None: ...
+    def keep_alive(self, silent_since: float) -> None: ...
 
 
 @dataclass(slots=True)
@@ -102,13 +103,22 @@ class Runtime:
         return True
 
     async def watch_streams(self) -> None:
-        """Stop streams whose provider is silent or whose client takes nothing: one timer for all of them."""
+        """Stop streams whose provider is silent or whose client takes nothing: one timer for all of them.
+
+        Where that is switched on, clients that hear nothing are sent comments.
+        """
         settings, loop = config.get(), asyncio.get_running_loop()
-        idle, slow = settings.upstream_idle_seconds, settings.send_timeout_seconds
+        idle, slow, quiet = (
+            settings.upstream_idle_seconds,
+            settings.send_timeout_seconds,
+            settings.sse_keepalive_seconds,
+        )
         while True:
-            await asyncio.sleep(min(idle, slow, 4.0) / 4)
+            await asyncio.sleep(min(idle, slow, quiet or 4.0, 4.0) / 4)
             now = loop.time()
             for stream in list(self.streams):
+                if quiet:
+                    stream.keep_alive(now - quiet)
                 relay = stream.relay
                 if relay is None:
                     continue

@@ -26,6 +26,10 @@ class Running:
         heard = asyncio.get_running_loop().time() - heard_ago
         self.relay: Any = None if is_sending is None else SimpleNamespace(heard=heard, is_sending=is_sending)
         self.stopped: list[Stop] = []
+        self.silent_since: list[float] = []
+
+    def keep_alive(self, silent_since: float) -> None:
+        self.silent_since.append(silent_since)
 
     def stop(self, reason: Stop) -> None:
         self.stopped.append(reason)
