@@ -172,8 +172,9 @@ async def test_calls_that_end_within_the_grace_of_a_stopping_gateway_are_whole(s
         assert gateway.ending() == "exit code 0"
     assert answers[0].json()["usage"]["completion_tokens"] == 100
     assert answers[1].body.endswith(b"data: [DONE]\n\n")
-    await eventually(lambda: stack.at_zion(ada) == stack.at_provider(ada))
-    assert {row["source"] for row in stack.rows(ada)} == {"provider"}
+    rows = await eventually(lambda: len(found := stack.rows(ada)) == 2 and found, message="both are in the history")
+    assert {row["source"] for row in rows} == {"provider"}
+    assert stack.at_zion(ada) == stack.at_provider(ada)
 
 
 @pytest.mark.journey
