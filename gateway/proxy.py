@@ -43,7 +43,7 @@ class Owner:
         self._way_out: asyncio.Future[Send] = asyncio.get_running_loop().create_future()
         self.external_id = call.principal.external_id
         self._stop: Stop | None = None
-        self._may_have_left = self._has_left = False
+self._may_have_left = self._has_left = self._is_ending = False
         self._is_events = call.is_stream  # whether a client that leaves ends the answer
         self.relay: Relay | Download | None = None
         self._thinking: Grant | None = None  # of a call that the provider has, and has not begun to answer
@@ -81,6 +81,7 @@ class Owner:
 
     async def _unanswered(self, grant: Grant, error: BaseException) -> BaseException:
         """End a call that got no whole answer; what the caller is told. What never left costs nothing."""
+        self._is_ending = True
         if self._may_have_left and not isinstance(error, NeverSent):
             await self._settle(grant, outcome.of_no_answer(self._call, grant))
         else:
@@ -138,6 +139,7 @@ class Owner:
 
     async def _open_plainly(self, grant: Grant, reply: Reply, body: bytes) -> None:
         """A stream was asked for, and a whole answer came; it is settled once, also when the caller gets an error."""
+        self._is_ending = True
         try:
             answer = await self._answer(grant, reply, body)
         except CallError as error:
@@ -219,7 +221,7 @@ class Owner:
         What is no stream is always read to its end: the provider bills all of it.
         """
         self._has_left = True
-        if not self._is_events:
+        if not self._is_events or self._is_ending:
             if not self._way_out.done():
                 self._way_out.set_result(nowhere)
             return
@@ -230,10 +232,10 @@ class Owner:
             asyncio.get_running_loop().call_later(config.get().stream_drain_seconds, self.stop, Stop.LEFT)
 
     def stop(self, reason: Stop) -> None:
-        """Cancel the owner, once, unless it is settling or done."""
+        """Cancel the owner, once, unless it is settling, giving back its hold, or done."""
         if self._stop is not None or self._task is None or self._task.done():
             return
-        if self.relay is not None and self.relay.is_settling:
+        if self._is_ending or (self.relay is not None and self.relay.is_settling):
             return
         self._stop = reason
         self._task.cancel()

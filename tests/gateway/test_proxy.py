@@ -17,11 +17,11 @@ from sentinel.exceptions import CallError, Unauthenticated, UpstreamAuth, Upstre
 from sentinel.lib import redis as connections
 from sentinel.lib.asgi import Exchange, Gone
 from tests.gateway.make import DONE, FakeClient, FakeReply, delta, make_call, usage_chunk
-from tests.limits.make import FakeZion, configure, make_limits, make_principal, state, store
+from tests.limits.make import FakeZion, configure, loop_turns, make_limits, make_principal, state, store
 from tests.wait import eventually
 from usage import keys
 from usage.journal import Journal
-from usage.recorder import Recorder
+from usage.recorder import Receipt, Recorder
 from usage.values import Source, UsageEvent
 
 ANSWER = b'{"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":5,"total_tokens":12}}'
@@ -56,6 +56,19 @@ class FakeUpstream:
         if isinstance(self.reply, asyncio.Event):
             await self.reply.wait()
         return self.reply
+
+
+class PausedRecorder(Recorder):
+    """One that waits to be told before it settles, as with a Redis that takes its time."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(journal)
+        self.begun, self.may_settle = asyncio.Event(), asyncio.Event()
+
+    async def settle(self, event: UsageEvent) -> Receipt:
+        self.begun.set()
+        await self.may_settle.wait()
+        return await super().settle(event)
 
 
 class Stage:
@@ -271,6 +284,27 @@ async def test_a_stream_stopped_while_its_provider_is_silent_is_charged_once(sta
     with pytest.raises(CallError):
         await opening
     assert [event.source for event in events()] == [Source.PARTIAL]
+    assert is_all_given_back()
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [(Plain(), (7, 5, Source.PROVIDER)), (UpstreamError(), (8, 0, Source.PARTIAL))],
+)
+async def test_a_client_that_leaves_while_its_stream_without_a_head_is_settled_changes_nothing(
+    stage: Stage, reply: Any, expected: tuple[int, int, Source]
+) -> None:
+    stage.upstream.reply = reply
+    recorder = stage.recorder = PausedRecorder(stage.journal)
+    opening = asyncio.ensure_future(stage.owner(stream=True).stream())
+    await recorder.begun.wait()
+
+    stage.left.set()
+    await loop_turns(5)
+    recorder.may_settle.set()
+    await asyncio.wait([opening])
+
+    assert [(event.input, event.output, event.source) for event in events()] == [expected]
     assert is_all_given_back()
 
 
