@@ -67,11 +67,12 @@ class Call:
 
     def cap_to_send(self, granted: int | None) -> int | None:
         """The granted output cap if it must be named. The model's own maximum is a bound that needs no name, and naming
-        it is an error where the whole context is not larger."""
+        it is an error where the whole context is not larger; but a cap of the caller's never stands above the grant."""
         if self.estimate is not None and self.estimate.is_firm:
             return None
         most = max_output_tokens(self.model)
-        return None if granted is None or (most is not None and granted >= most) else granted
+        has_own = self.estimate is not None and bool(self.estimate.caps)
+        return None if granted is None or (not has_own and most is not None and granted >= most) else granted
 
     def upstream_body(self, granted_cap: int | None) -> bytes:
         """The bytes that go up: as they came, but for the members that we must set."""

@@ -43,7 +43,7 @@ class Owner:
         self._way_out: asyncio.Future[Send] = asyncio.get_running_loop().create_future()
         self.external_id = call.principal.external_id
         self._stop: Stop | None = None
-self._may_have_left = self._has_left = self._is_ending = False
+        self._may_have_left = self._has_left = self._is_ending = False
         self._is_events = call.is_stream  # whether a client that leaves ends the answer
         self.relay: Relay | Download | None = None
         self._thinking: Grant | None = None  # of a call that the provider has, and has not begun to answer

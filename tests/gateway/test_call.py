@@ -40,6 +40,18 @@ def test_a_cap_that_was_lowered_is_lowered_where_it_stands() -> None:
     assert "max_completion_tokens" not in sent
 
 
+def test_a_cap_above_the_models_maximum_is_lowered_to_the_grant_all_the_same() -> None:
+    sent = orjson.loads(make_call(stream=False, max_tokens=64_000).upstream_body(20_000))
+
+    assert sent["max_tokens"] == 20_000
+
+
+def test_a_grant_of_the_models_maximum_is_not_named_to_who_gave_no_cap() -> None:
+    sent = orjson.loads(make_call(stream=False).upstream_body(20_000))
+
+    assert not {"max_tokens", "max_completion_tokens"} & set(sent)
+
+
 def test_what_is_not_metered_has_no_model_no_stream_and_no_body() -> None:
     call = make_call(metered=False)
 
