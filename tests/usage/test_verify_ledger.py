@@ -196,6 +196,16 @@ def test_junk_in_the_stream_is_counted_and_breaks_nothing(books: Books, ledger: 
     assert (verdict.differences, verdict.unreadable) == ([], 1)
 
 
+def test_the_command_does_not_call_a_ledger_equal_that_it_could_not_read_whole(
+    books: Books, ledger: redis.Redis
+) -> None:
+    ledger.xadd(keys.stream(SHARD), {"c": "junk", "e": b"\xff"})
+
+    status, lines = command()
+
+    assert (status, lines[-1]["differences"], lines[-1]["unreadable"]) == (2, 0, 1)
+
+
 def test_the_command_says_that_all_is_equal_and_shows_the_classes_apart(books: Books) -> None:
     status, lines = command()
 

@@ -89,6 +89,8 @@ class Command(BaseCommand):
             raise CommandError(f"{len(found)} differences.", returncode=1)
         if busy:
             raise CommandError(f"{len(busy)} users never stood still: try again when it is quieter.", returncode=2)
+        if summary["unreadable"]:
+            raise CommandError(f"{summary['unreadable']} waiting events cannot be read.", returncode=2)
 
     def _lines(self, kind: str, lines: list[dict[str, Any]]) -> None:
         for line in lines:
