@@ -1,5 +1,5 @@
-"""The ledger as a whole against a model: any order of admits, settles, releases, reaps, deliveries and refreshes, by
-several workers, keeps every quota, counts every call once, and gives every hold back."""
+"""The ledger as a whole against a model: any order of admits, settles, releases, reaps, replays, deliveries and
+refreshes, by several workers, keeps every quota, counts every call once, and gives every hold back."""
 
 import asyncio
 from collections import Counter
@@ -31,7 +31,7 @@ from tests.redis_server import private_server
 from usage import keys as usage_keys
 from usage.journal import Journal
 from usage.reaper import reap
-from usage.recorder import Recorder
+from usage.recorder import Recorder, _events
 from usage.values import Source
 
 USERS = ("ada", "ben", "eli")
@@ -75,6 +75,7 @@ class Ledger(RuleBasedStateMachine):
     """Drives the real scripts through the real classes, and the model beside them."""
 
     folder: Path
+    steps = 0  # of all examples together
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,13 +88,14 @@ class Ledger(RuleBasedStateMachine):
         self.undelivered: list[tuple[str, str, int, int]] = []  # user, metric, period, amount
         self.deliver_meanwhile = False
         self.admission = Admission(Snapshots(self))
+        self.journals: list[Journal] = []
         self.workers = [Recorder(self._journal(n)) for n in range(2)]
         self.opened: list[str] = []
 
     def _journal(self, number: int) -> Journal:
-        journal = Journal(self.folder / f"{self.tag}-{number}", 60)
+        journal = Journal(self.folder / self.tag, 60)
         journal.open()
-        self.journals = [*getattr(self, "journals", []), journal]
+        self.journals[number:] = [journal, *self.journals[number + 1 :]]
         return journal
 
     # --- Zion, as Snapshots sees it
@@ -242,7 +244,21 @@ class Ledger(RuleBasedStateMachine):
     def redis_forgets_its_scripts(self) -> None:
         connections.command("SCRIPT", "FLUSH")
 
+    @rule(worker=st.integers(0, 1))
+    def a_worker_replays_all_that_its_journal_has(self, worker: int) -> None:
+        self.run.run(self.workers[worker]._replay_own(list(_events(self.journals[worker].records()))))
+
+    @rule(worker=st.integers(0, 1))
+    def a_worker_dies_and_another_replays_its_journal(self, worker: int) -> None:
+        self.journals[worker].close()
+        self.workers[worker] = Recorder(self._journal(worker))
+        self.run.run(self.workers[1 - worker].adopt_orphans())
+
     # --- what holds after every step
+
+    @invariant()
+    def one_more_step_is_done(self) -> None:
+        type(self).steps += bool(self.quotas)  # not before the first
 
     @invariant()
     def the_ledger_agrees_with_the_model(self) -> None:
@@ -431,7 +447,7 @@ async def _close() -> None:
 
 
 MANY = settings(
-    max_examples=45,
+    max_examples=60,
     stateful_step_count=50,
     deadline=None,
     database=None,
@@ -453,6 +469,7 @@ def rules(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(value))
 
 
+@pytest.mark.timeout(180)  # for so many steps on busy cores
 @pytest.mark.usefixtures("rules")
 def test_quotas_hold_and_every_call_is_counted_once_in_any_order_of_events(ledger: redis.Redis, tmp_path: Path) -> None:
     config.get.cache_clear()
@@ -461,6 +478,8 @@ def test_quotas_hold_and_every_call_is_counted_once_in_any_order_of_events(ledge
         folder = tmp_path
 
     run_machine(Here, settings=MANY)
+
+    assert Here.steps >= 2000
 
 
 @pytest.mark.usefixtures("rules")
