@@ -60,7 +60,10 @@ def again(shard: int, batch: Batch, form: Form) -> bool:
     if batch.state is State.DEAD:
         draft = _anew(batch)
         return draft is not None and _seal_anew(shard, batch, draft, form)
-    fields = {"state": State.SEALED.value, "doubt": "", "died": "0"}
+    fields = {"state": State.SEALED.value}
+    if batch.state is State.HELD:
+        # The operator says that it was not applied. Of one that failed nobody has said so: what is in doubt stays it.
+        fields |= {"doubt": "", "died": "0"}
     due_now = Resolution("replayed", Place.BATCHES, 0, fields, expect=(batch.state,))
     return outbox.resolve(shard, batch, due_now, form)
 

@@ -110,6 +110,9 @@ class ZionForbidden(ZionError):
 class ZionUnknownUser(ZionError):
     """Zion has no limits for this external id."""
 
+    def __init__(self, reason: str = "it has no limits for this external id") -> None:
+        super().__init__(reason)
+
 
 class ZionUnavailable(ZionError):
     """Zion is down, slow, refuses our key or talks garbage; never the caller's fault."""

@@ -93,6 +93,23 @@ def test_zion_that_does_not_answer_ends_with_status_1() -> None:
     assert actions() == []
 
 
+def test_a_user_whom_zion_does_not_know_is_said_to_be_one() -> None:
+    with pytest.raises(CommandError, match="no limits for this external id") as failed:
+        run("limits", "refresh", "..")
+
+    assert failed.value.returncode == 1
+
+
+def test_a_block_shows_though_no_limits_are_cached() -> None:
+    run("revoke", "ext-ada", "--block", "shared a token")
+    out = io.StringIO()
+
+    call_command("limits", "show", "ext-ada", stdout=out)
+
+    assert "no limits are cached" in out.getvalue()
+    assert "BLOCKED: shared a token" in out.getvalue()
+
+
 @pytest.mark.parametrize("args", [["limits", "show", "ext-ada"], ["revoke", "ext-ada"]])
 def test_without_redis_each_ends_with_status_2(args: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")

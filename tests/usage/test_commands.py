@@ -11,7 +11,18 @@ from django.core.management.base import CommandError
 
 from sentinel import config
 from tests.servers import free_port
-from tests.usage.make import SHARD, UNCLEAR, FakeZion, Step, make_due, make_event, make_terms, quota, settle
+from tests.usage.make import (
+    REJECTED,
+    SHARD,
+    UNCLEAR,
+    FakeZion,
+    Step,
+    make_due,
+    make_event,
+    make_terms,
+    quota,
+    settle,
+)
 from usage import history, keys, outbox
 from usage.flush import flush
 from usage.models import DeadLetter, OperatorAction
@@ -100,6 +111,22 @@ def test_a_batch_that_failed_becomes_due_at_once() -> None:
     flush(SHARD, zion, make_terms())
 
     assert zion.total("requests") == 1
+
+
+def test_a_batch_that_zion_may_have_is_never_sent_under_another_key_because_somebody_retried_it() -> None:
+    settle(make_event())
+    zion = FakeZion(Step(applies=True, answer=UNCLEAR), Step(applies=False, answer=REJECTED))
+    flush(SHARD, zion, make_terms())
+
+    (line,) = run("replay_usage", "failed")
+    flush(SHARD, zion, make_terms())
+    make_due()
+    flush(SHARD, zion, make_terms())
+
+    assert line["done"]
+    assert len({key for _, key, _ in zion.sent}) == 1
+    assert zion.total("requests") == 1
+    assert quota("ext-ada", "requests") == {"used": 1, "pending": 0}
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from tests.usage.make import (
     snapshot,
     user_key,
 )
-from usage import keys, outbox
+from usage import keys, outbox, replay
 from usage.batch import State
 from usage.flush import flush, seal_waiting
 from usage.resolution import Place, reason_to_hold
@@ -46,7 +46,9 @@ STEPS = {
     "refused for good": Step(applies=False, answer=REJECTED),
     "fine": Step(),
 }
-ACTIONS = st.sampled_from(["settle", "seal", "claim", "sent unwritten", "time", "unread", "snapshot", *STEPS])
+ACTIONS = st.sampled_from(
+    ["settle", "seal", "claim", "sent unwritten", "time", "unread", "snapshot", "retry all", *STEPS]
+)
 NAMES = ("used", "pending")
 
 
@@ -98,6 +100,9 @@ def act(ledger: redis.Redis, action: str, zion: FakeZion, terms: Terms) -> int:
         zion.failures.append(ZionUnavailable("status 500"))
     elif action == "snapshot":
         look_again(ledger, zion)
+    elif action == "retry all":
+        for batch in replay.find(SHARD, "failed", replay.Filter()):
+            replay.again(SHARD, batch, terms.form)
     else:
         work(action, zion, terms)
     return 0
@@ -107,6 +112,8 @@ def act(ledger: redis.Redis, action: str, zion: FakeZion, terms: Terms) -> int:
 @given(actions=st.lists(ACTIONS, min_size=3, max_size=12))
 @example(actions=["settle", "lost after", "time", "refused for good"])
 @example(actions=["settle", "killed after", "time", "refused for good"])
+@example(actions=["settle", "lost after", "retry all", "refused for good"])
+@example(actions=["settle", "killed after", "time", "refused", "retry all", "refused for good"])
 @example(actions=["settle", "lost after", "unread", "settle", "time", "lost before", "snapshot"])
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_interruption_loses_nothing_and_counts_nothing_twice(

@@ -43,13 +43,15 @@ class Command(BaseCommand):
 
 
 def _page(state: operate.UserState) -> str:
-    if not state.is_known:
-        return f"{state.external_id}: no limits are cached; the next call fetches them."
-    lines = [f"{state.external_id}: read from Zion {_time(state.fetched_ms)}, {state.open_calls} open call(s)"]
+    lines = [f"{state.external_id}: no limits are cached; the next call fetches them."]
+    if state.is_known:
+        lines = [f"{state.external_id}: read from Zion {_time(state.fetched_ms)}, {state.open_calls} open call(s)"]
     if state.blocked:
         lines.append(f"BLOCKED: {state.blocked}")
     if state.revoked_ms:
         lines.append(f"tokens validated before {_time(state.revoked_ms)} are validated again")
+    if not state.is_known:
+        return "\n".join(lines)
     if not state.quotas:
         return "\n".join([*lines, "no quota: every metric is unlimited"])
     lines.append(f"{'quota':<28}{'limit':>14}{'used':>14}{'unconfirmed':>14}{'held':>12}{'free':>14}  resets")
