@@ -114,6 +114,11 @@ def hold(batch: Batch, reason: str) -> Resolution:
     return held(batch, _doubted(batch, Delivery(Verdict.AMBIGUOUS, reason)), reason)
 
 
+def put_back(batch: Batch) -> Resolution:
+    """Claimed, and not sent: there was no permit in time."""
+    return Resolution("not_applied", Place.BATCHES, 0, {"state": State.SEALED.value, "reason": batch.reason})
+
+
 def lost(batch: Batch, policy: Policy) -> Resolution:
     """Its sender never reported back, and keys are not honoured: Zion's figures must say what became of it."""
     return _quiet(_doubted(batch, Delivery(Verdict.AMBIGUOUS, "its sender never reported back")), policy.quiet_ms)

@@ -21,9 +21,10 @@ from sentinel.lib.redis import RedisUnavailable
 from sentinel.zion.schemas import Delivery, Endpoint, Limit, Verdict, ZionUnavailable
 from usage import figures, keys, outbox
 from usage.batch import Batch, Form, State
+from usage.gate import Gate, Pass
 from usage.outbox import Claim
 from usage.readback import decide_by_figures, not_read
-from usage.resolution import Place, Policy, Resolution, backoff_ms, decide, hold, lost, reason_to_hold
+from usage.resolution import Place, Policy, Resolution, backoff_ms, decide, hold, lost, put_back, reason_to_hold
 
 log = structlog.get_logger(__name__)
 
@@ -65,14 +66,6 @@ class _NoTime(Exception):
     """The worker stops, or permits are too scarce."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pass:
-    """Permission for one send."""
-
-    token: str
-    permit: str
-
-
 def terms_of(config: Config) -> Terms:
     """The terms that the settings ask for."""
     send_seconds = config.zion_batch_timeout_seconds
@@ -96,6 +89,11 @@ class Lanes:
     deadline: float
     stop: Event
 
+    @property
+    def gate(self) -> Gate:
+        """Where each send is permitted."""
+        return Gate(self.terms.breaker, self.terms.permits, self.deadline, self.stop)
+
     def is_over(self) -> bool:
         return self.stop.is_set() or monotonic() >= self.deadline
 
@@ -107,7 +105,7 @@ class Lanes:
             _, candidates = outbox.due(self.shard, 5 * self.terms.lanes)
             if not candidates:
                 return counts
-            entry = self._enter()
+            entry = self.gate.enter()
             if isinstance(entry, str):
                 counts[f"stopped:{entry}"] += 1
                 return counts
@@ -117,15 +115,14 @@ class Lanes:
             claim = self._claim(candidates[first:] + candidates[:first])
             misses = 0 if claim else misses + 1
             if claim is None:
-                self._leave(entry)
+                self.gate.leave(entry)
             elif claim.batch.state is State.DOUBTED:
                 counts += self._read_back(claim.batch, entry)
-            elif (stop := self._not_to_be_sent(claim)) or monotonic() - taken > _LEASE_MARGIN_SECONDS:
-                # A sender that was stopped for a while could send what another has sent meanwhile: its lease lapses.
-                self._leave(entry)
-                counts += self._write_down(claim.batch, stop) if stop else Counter()
+            elif stop := self._not_to_be_sent(claim):
+                self.gate.leave(entry)
+                counts += self._write_down(claim.batch, stop)
             else:
-                counts += self._attempt(claim.batch, entry)
+                counts += self._attempt(claim.batch, entry, taken + _LEASE_MARGIN_SECONDS)
         return counts
 
     def _not_to_be_sent(self, claim: Claim) -> Resolution | None:
@@ -133,22 +130,6 @@ class Lanes:
         if reason := reason_to_hold(claim.batch, policy, in_doubt=claim.in_doubt):
             return hold(claim.batch, reason)
         return lost(claim.batch, policy) if claim.in_doubt and not policy.honours_keys else None
-
-    def _enter(self) -> _Pass | str:
-        """Permission to send, or why there is none. Waits for a permit, never for the breaker."""
-        answer = self.terms.breaker.admit()
-        if not answer.granted:
-            return "breaker"
-        while not (permit := self.terms.permits.take()).granted:
-            if monotonic() + permit.wait_seconds >= self.deadline or self.stop.wait(permit.wait_seconds):
-                self.terms.breaker.report(answer.token, "abandon")
-                return "permits"
-        return _Pass(answer.token, permit.token)
-
-    def _leave(self, entry: _Pass) -> None:
-        """Give back permission that was not used."""
-        self.terms.permits.give(entry.permit)
-        self.terms.breaker.report(entry.token, "abandon")
 
     def _claim(self, candidates: list[str]) -> Claim | None:
         for batch_id in candidates:
@@ -162,7 +143,7 @@ class Lanes:
                 return claim
         return None
 
-    def _read_back(self, batch: Batch, entry: _Pass) -> Counter[str]:
+    def _read_back(self, batch: Batch, entry: Pass) -> Counter[str]:
         """Have Zion's figures say what became of a batch. A reader that dies costs nothing: it is read again."""
         ends = monotonic() + self.terms.reading_seconds * 0.9
         outcome: Outcome = "success"
@@ -178,19 +159,21 @@ class Lanes:
         except _NoTime:
             outcome = "abandon"
             done = not_read(batch, "no time", self.terms.policy, delay_ms=1000)
-        self.terms.breaker.report(entry.token, outcome)
+        self.gate.done(entry, outcome)
         return self._write_down(batch, done)
 
     def _wait_to_read(self, ends: float) -> None:
-        while not (permit := self.terms.permits.take()).granted:
-            if monotonic() + permit.wait_seconds >= ends or self.stop.wait(permit.wait_seconds):
-                raise _NoTime
+        if not self.gate.next_permit(ends):
+            raise _NoTime
 
-    def _attempt(self, batch: Batch, entry: _Pass) -> Counter[str]:
+    def _attempt(self, batch: Batch, entry: Pass, ends: float) -> Counter[str]:
+        """Send, if that begins before `ends`: later, another may have taken over and sent it."""
+        if (fresh := self.gate.renew(entry, ends)) is None:
+            return self._write_down(batch, put_back(batch))
         delivery = self.zion.report(batch.endpoint, batch.body, batch.key, batch.identities)
         counts = self._write_down(batch, decide(batch, delivery, self.terms.policy, chance=random()))  # noqa: S311
         counts["sent"] += 1
-        self.terms.breaker.report(entry.token, breaker_outcome(delivery))
+        self.gate.done(fresh, breaker_outcome(delivery))
         if delivery.retry_after_seconds and delivery.verdict is Verdict.NOT_APPLIED:
             self.terms.permits.pause(delivery.retry_after_seconds)
         if delivery.key_refused:

@@ -7,6 +7,7 @@ from threading import Event
 
 import orjson
 
+from sentinel.lib import logs
 from tests.storm.stage import Stage, staged
 from tests.storm.usage import Meter, make_users
 from usage import backlog
@@ -48,6 +49,7 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=20, help="requests to Zion in any second (20)")
     parser.add_argument("--seconds", type=float, default=1800.0, help="longest drain (1800)")
     told = parser.parse_args()
+    logs.configure("WARNING")  # standard output is for the report
     settings = {"ZION_HONOURS_KEYS": "true", "ZION_REQUESTS_PER_SECOND": str(told.rate)}
     with staged(workers=told.workers, beats=1, settings=settings) as stage:
         for child in stage.mortals:

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
 -- Permits to send: a sliding log of the last second over all processes, in Redis' time, and a common pause.
+-- A permit counts for 50 ms longer: a send may begin so long after it (usage/gate.py), and no second may see too many.
 --
 -- KEYS  1 permits (zset): one member per send, by its time in ms; the member `pause` has the time when it ends
 -- ARGV  1 take | give | pause  2 the send's own id  3 sends per second (take), or how long to pause, ms (pause)
@@ -19,13 +20,13 @@ if op == 'pause' then
   return {1, 0}
 end
 
--- Times are whole milliseconds: one exactly a second old may be younger by a fraction, so it still counts.
+-- Times are whole milliseconds: one exactly that old may be younger by a fraction, so it still counts.
 if pause > now then return {0, pause - now} end
 redis.call('ZREM', key, 'pause')
-redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. string.format('%d', now - 1000))
+redis.call('ZREMRANGEBYSCORE', key, '-inf', '(' .. string.format('%d', now - 1050))
 if redis.call('ZCARD', key) < tonumber(ARGV[3]) then
   redis.call('ZADD', key, now, ARGV[2])
   return {1, 0}
 end
 local oldest = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
-return {0, tonumber(oldest[2]) + 1001 - now}
+return {0, tonumber(oldest[2]) + 1051 - now}
