@@ -33,7 +33,7 @@ def main() -> int:
         seed=told.seed,
         patience_seconds=max(600.0, told.seconds),
     )
-    logs.configure("WARNING")  # standard output is for the report
+    logs.configure("WARNING", sys.stderr)  # standard output is for the report
     report = storm(plan)
     sys.stdout.buffer.write(orjson.dumps(asdict(report), option=orjson.OPT_INDENT_2) + b"\n")
     return 1 if report.differences else 0

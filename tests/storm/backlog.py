@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--rate", type=int, default=20, help="requests to Zion in any second (20)")
     parser.add_argument("--seconds", type=float, default=1800.0, help="longest drain (1800)")
     told = parser.parse_args()
-    logs.configure("WARNING")  # standard output is for the report
+    logs.configure("WARNING", sys.stderr)  # standard output is for the report
     settings = {"ZION_HONOURS_KEYS": "true", "ZION_REQUESTS_PER_SECOND": str(told.rate)}
     with staged(workers=told.workers, beats=1, settings=settings) as stage:
         for child in stage.mortals:
