@@ -9,7 +9,7 @@ from gateway.estimate import Estimate, checked_model, max_output_tokens, upstrea
 from gateway.uploads import Upload
 from limits.values import Principal
 from sentinel.lib import clock
-from usage.values import Source, UsageEvent
+from usage.values import NO_DETAILS, Details, Source, UsageEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,14 @@ class Call:
         return self.body.splice(changes, additions) if changes or additions else self.body.raw
 
     def event(
-        self, *, input_tokens: int, output_tokens: int, requests: int, source: Source, admitted_ms: int
+        self,
+        *,
+        input_tokens: int,
+        output_tokens: int,
+        requests: int,
+        source: Source,
+        admitted_ms: int,
+        details: Details = NO_DETAILS,
     ) -> UsageEvent:
         """The usage event of this call with these figures."""
         principal = self.principal
@@ -100,6 +107,7 @@ class Call:
             source=source,
             admitted_ms=admitted_ms,
             request_id=self.request_id,
+            details=details,
         )
 
 

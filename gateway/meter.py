@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
 from gateway import answers, sse
+from gateway.details import Reported, Tokens, details_of, mended
+from usage.values import NO_DETAILS, Details
 
-MAX_TOKENS = 2**31  # a count above this is a fault of the provider
 PENDING_BYTES = 64 * 1024
 TEXT_CHARACTERS = 64 * 1024  # counting this much takes about 2 ms
 
@@ -30,20 +31,18 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the provider reported them."""
+    """Tokens as the provider reported them; `details` are parts of both, and add nothing to them."""
 
     input: int
     output: int
+    details: Details = NO_DETAILS
 
 
-_Tokens = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKENS)]
-
-
-class _Counts(msgspec.Struct):
-    prompt_tokens: _Tokens | None = None
-    completion_tokens: _Tokens | None = None
-    input_tokens: _Tokens | None = None
-    output_tokens: _Tokens | None = None
+class _Counts(Reported):
+    prompt_tokens: Tokens | None = None
+    completion_tokens: Tokens | None = None
+    input_tokens: Tokens | None = None
+    output_tokens: Tokens | None = None
     total_tokens: Any = None
 
 
@@ -66,15 +65,27 @@ def read_usage(payload: bytes) -> Usage | None:
 
 
 def examine(payload: bytes) -> Usage | Problem:
-    """Like read_usage, and says what is wrong. Counts are integers from 0 to MAX_TOKENS, nothing else."""
+    """Like read_usage, and says what is wrong. Counts are integers from 0 to details.MAX_TOKENS, nothing else."""
     try:
         counts = answers.decode(payload, _reply).usage
         if counts is None and b'"response"' in payload:
             counts = getattr(answers.decode(payload, _wrapped).response, "usage", None)
     except msgspec.ValidationError:
-        return Problem.INVALID
+        return _examine_mended(payload, Problem.INVALID)
     except (ValueError, RecursionError):
-        return Problem.UNPARSABLE
+        return _examine_mended(payload, Problem.UNPARSABLE)
+    return Problem.MISSING if counts is None else _usage(counts)
+
+
+def _examine_mended(payload: bytes, problem: Problem) -> Usage | Problem:
+    """Once more, in case that the problem is only a detail that is no count."""
+    try:
+        reply = mended(payload)
+        counts = msgspec.convert(reply, _Reply).usage
+        if counts is None:
+            counts = getattr(msgspec.convert(reply, _Wrapped).response, "usage", None)
+    except (ValueError, RecursionError):
+        return problem
     return Problem.MISSING if counts is None else _usage(counts)
 
 
@@ -235,4 +246,4 @@ def _usage(counts: _Counts) -> Usage | Problem:
     written = counts.output_tokens if counts.completion_tokens is None else counts.completion_tokens
     if written is None and read is not None and counts.total_tokens == read:
         written = 0  # embeddings report no output
-    return Problem.INVALID if read is None or written is None else Usage(read, written)
+    return Problem.INVALID if read is None or written is None else Usage(read, written, details_of(counts))

@@ -11,7 +11,7 @@ from gateway.meter import StreamMeter, Usage, read_usage
 from gateway.tokens import count
 from limits.values import Grant
 from sentinel.exceptions import CallError, UpstreamAuth, UpstreamError, UpstreamForbidden
-from usage.values import Source, UsageEvent
+from usage.values import NO_DETAILS, Details, Source, UsageEvent
 
 _KEPT_STATUSES = frozenset({400, 404, 409, 413, 422, 429})
 
@@ -24,6 +24,7 @@ class Figures:
     output: int
     requests: int
     source: Source
+    details: Details = NO_DETAILS
 
 
 def of_answer(call: Call, grant: Grant, status: int, body: bytes) -> Figures:
@@ -37,7 +38,7 @@ def of_answer(call: Call, grant: Grant, status: int, body: bytes) -> Figures:
         return Figures(0, 0, 0, Source.PROVIDER)
     usage = read_usage(body)
     if usage is not None:
-        return Figures(usage.input, usage.output, 1, Source.PROVIDER)
+        return Figures(usage.input, usage.output, 1, Source.PROVIDER, usage.details)
     if not body.lstrip().startswith(b"{"):
         return of_unknown(call, grant)
     if not call.is_counted:
@@ -52,7 +53,7 @@ def of_answer(call: Call, grant: Grant, status: int, body: bytes) -> Figures:
 def of_download(call: Call, usage: Usage | None) -> Figures:
     """An answer of any form that was passed on to its end: what it reports, else input alone, or requests alone."""
     if usage is not None:
-        return Figures(usage.input, usage.output, call.requests, Source.PROVIDER)
+        return Figures(usage.input, usage.output, call.requests, Source.PROVIDER, usage.details)
     if call.estimate is not None and call.is_counted:
         return Figures(call.estimate.input_tokens, 0, call.requests, Source.ESTIMATE)
     return Figures(0, 0, call.requests, Source.PROVIDER)
@@ -82,11 +83,10 @@ def of_stream(call: Call, grant: Grant, meter: StreamMeter) -> Figures:
     """A stream that is over, however it ended: reported usage wins; a complete answer is counted, a cut one bounded."""
     usage: Usage | None = meter.usage
     if usage is not None:
-        return Figures(usage.input, usage.output, 1, Source.PROVIDER)
-    if not call.is_counted:
-        is_whole = meter.is_complete and not meter.has_failed
-        return Figures(0, 0, call.requests, Source.PROVIDER) if is_whole else of_cut_download(call, grant)
+        return Figures(usage.input, usage.output, call.requests, Source.PROVIDER, usage.details)
     is_complete = meter.is_complete and not meter.has_failed
+    if not call.is_counted:
+        return Figures(0, 0, call.requests, Source.PROVIDER) if is_complete else of_cut_download(call, grant)
     if call.estimate is not None and (is_complete or meter.has_finished()):
         return Figures(call.estimate.input_tokens, meter.received(), 1, Source.ESTIMATE)
     return of_unknown(call, grant, meter.received())
@@ -100,6 +100,7 @@ def event_of(call: Call, grant: Grant, figures: Figures) -> UsageEvent:
         requests=figures.requests,
         source=figures.source,
         admitted_ms=grant.admitted_ms,
+        details=figures.details,
     )
 
 

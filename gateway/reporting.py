@@ -11,7 +11,7 @@ from sentinel.lib.asgi import Exchange
 from sentinel.lib.background import spawn
 from usage.nudge import nudge
 from usage.recorder import Receipt
-from usage.values import Source, UsageEvent
+from usage.values import NO_DETAILS, Source, UsageEvent
 
 log = structlog.get_logger("reporting")
 
@@ -24,6 +24,8 @@ async def after_settle(
     exchange.fields.update(
         model=event.model, input=event.input, output=event.output, source=event.source, settled=receipt.status
     )
+    if event.details != NO_DETAILS:
+        exchange.fields["details"] = event.details.told()
     if receipt.waiting and receipt.waiting % config.get().flush_events == 0 and runtime.may_nudge():
         spawn(nudge())
     if config.get().usage_reporting == "inline" and receipt.entry_id and event.requests:

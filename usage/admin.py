@@ -100,6 +100,11 @@ class CallRecordAdmin(ReadOnlyAdmin):
         "call_id__exact", "request_id__exact", "external_id__exact", "email__exact", "batch_id__exact",
     ]  # fmt: skip
     search_help_text = "Exact call, request id, external id, e-mail or batch"
+    fields: ClassVar = [
+        ("call_id", "request_id"), ("external_id", "user_id", "email"), ("model", "endpoint"),
+        ("input", "output", "requests", "source"), ("cached_input", "audio_input", "image_input"),
+        ("reasoning_output", "audio_output"), ("admitted_at", "delivered_at", "batch_id"),
+    ]  # fmt: skip
 
 
 @admin.register(BatchRecord)

@@ -13,6 +13,7 @@ from usage.models import CallRecord
 FIELDS = (
     "call_id", "request_id", "external_id", "user_id", "email", "model", "endpoint", "input", "output", "requests",
     "source", "admitted_at", "batch_id", "delivered_at",
+    "cached_input", "audio_input", "image_input", "reasoning_output", "audio_output",
 )  # fmt: skip
 _ROWS_AT_ONCE = 2000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

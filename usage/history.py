@@ -149,6 +149,7 @@ def _call_row(event: UsageEvent, batch: Batch) -> CallRecord:
         admitted_at=_time(event.admitted_ms),
         batch_id=batch.id,
         delivered_at=_time(batch.now_ms),
+        **event.details.told(),
     )
 
 

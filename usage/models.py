@@ -28,6 +28,12 @@ class CallRecord(models.Model):
     admitted_at = models.DateTimeField("admitted at")
     batch_id = models.CharField("batch", max_length=32, db_index=True)
     delivered_at = models.DateTimeField("delivered at", db_index=True)
+    # Parts of input and output. The database knows the zeros too: workers of the version before name no such columns.
+    cached_input = models.BigIntegerField("cached input", default=0, db_default=0)
+    audio_input = models.BigIntegerField("audio input", default=0, db_default=0)
+    image_input = models.BigIntegerField("image input", default=0, db_default=0)
+    reasoning_output = models.BigIntegerField("reasoning output", default=0, db_default=0)
+    audio_output = models.BigIntegerField("audio output", default=0, db_default=0)
 
     class Meta:
         verbose_name = "delivered call"

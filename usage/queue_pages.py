@@ -194,13 +194,14 @@ def _members(batch: Batch) -> dict[str, Any]:
                 event.model,
                 f"{event.input:,}",
                 f"{event.output:,}",
+                show.details(event.details.told()),
                 event.source.value,
                 show.moment(event.admitted_ms),
             ]
         except ValueError:
-            told = [show.pretty(member.event), "", "", "unreadable", ""]
+            told = [show.pretty(member.event), "", "", "", "unreadable", ""]
         rows.append([member.call_id, *told, show.amounts(member.charges)])
-    return show.table(["Call", "Model", "Input", "Output", "Known from", "Admitted", "Charges"], rows)
+    return show.table(["Call", "Model", "Input", "Output", "Details", "Known from", "Admitted", "Charges"], rows)
 
 
 def _gone(batch_id: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sentinel import config
 from sentinel.lib import redis
 from usage import keys
 from usage.batch import Batch
-from usage.values import UsageEvent
+from usage.values import NO_DETAILS, UsageEvent
 
 
 def note(batches: Sequence[Batch]) -> None:
@@ -50,7 +50,7 @@ def _by_user(events: Iterable[UsageEvent]) -> dict[str, list[UsageEvent]]:
 
 
 def _written(event: UsageEvent) -> bytes:
-    fields = {
+    fields: dict[str, Any] = {
         "id": event.call_id,
         "request_id": event.request_id,
         "endpoint": event.endpoint,
@@ -61,4 +61,6 @@ def _written(event: UsageEvent) -> bytes:
         "source": event.source.value,
         "admitted_ms": event.admitted_ms,
     }
+    if event.details != NO_DETAILS:
+        fields["details"] = event.details.told()
     return orjson.dumps(fields)

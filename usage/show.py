@@ -53,6 +53,11 @@ def link(url: str, text: str) -> SafeString:
     return format_html('<a class="sentinel-link" href="{}">{}</a>', url, text)
 
 
+def details(told: Mapping[str, int]) -> str:
+    """Details of a call's tokens by name."""
+    return ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in told.items()) or NOTHING
+
+
 def amounts(charges: str) -> str:
     """`quota|period end|amount` between spaces, without the periods: they are those of the call's admission."""
     parts = [charge.split("|") for charge in charges.split()]

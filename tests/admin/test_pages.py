@@ -1,5 +1,6 @@
 """What operators see of batches and history: the live queue, one batch in full, letters, the rows."""
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -19,6 +20,7 @@ from usage import history, keys, queue
 from usage.flush import flush
 from usage.models import BatchRecord, CallRecord, DeadLetter, OperatorAction
 from usage.resolution import Place
+from usage.values import Details
 
 QUEUE = "/admin/usage/queuedbatch/"
 LIVE = [QUEUE, f"{QUEUE}?place=held", f"{QUEUE}?place=dead", f"{QUEUE}?place=delivered"]
@@ -208,6 +210,25 @@ def test_a_call_is_found_by_anything_that_names_it(olivia: Client, by: str) -> N
 
     assert CallRecord.objects.get(**{by: "wanted"}).call_id in page
     assert CallRecord.objects.get(**{by: "other"}).call_id not in page
+
+
+def test_the_page_of_a_call_shows_its_details(olivia: Client) -> None:
+    row = make_row(cached_input=48_151, reasoning_output=62_342)
+    row.save()
+
+    page = page_of(olivia, f"/admin/usage/callrecord/{row.pk}/change/")
+
+    assert "Cached input" in page
+    assert {"48151", "62342"} <= set(re.findall(r"\d+", page.replace(",", "")))
+
+
+def test_the_page_of_a_batch_shows_the_details_of_its_calls(olivia: Client) -> None:
+    settle(make_event("ada", details=Details(cached_input=4815, audio_output=2)))
+    settle(make_event("ben"))
+    flush(SHARD, FakeZion(unknown=["ada@example.com", "ben@example.com"]), make_terms())
+    pages = [page_of(olivia, f"{QUEUE}{row.id}/") for row in queue.page(SHARD, Place.BATCHES).rows]
+
+    assert sum(page.count("cached input 4,815, audio output 2") for page in pages) == 1
 
 
 def test_actions_are_listed_newest_first(olivia: Client) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from gateway import answers, meter
 from gateway.meter import Problem, StreamMeter, Usage
 from gateway.sse import Kind, Splitter, split
+from usage.values import Details
 
 
 def words(text: str) -> int:
@@ -105,6 +106,15 @@ def test_a_reply_without_usage_says_why(payload: bytes, problem: Problem) -> Non
 
 def test_lone_surrogates_beside_the_usage_do_not_hide_it() -> None:
     assert meter.read_usage(b'{"x":"\\ud800","usage":{"prompt_tokens":1,"completion_tokens":2}}') == Usage(1, 2)
+
+
+def test_details_are_read_beside_the_counts_and_add_nothing_to_them() -> None:
+    reported = b'"prompt_tokens":9,"completion_tokens":7,"total_tokens":16,"prompt_tokens_details":{"cached_tokens":4}'
+
+    plain = meter.read_usage(b'{"usage":{%b}}' % reported)
+    watching = watch(b'data: {"choices":[],"usage":{%b}}\n\n' % reported, DONE)
+
+    assert plain == watching.usage == Usage(9, 7, Details(cached_input=4))
 
 
 @given(st.binary())

@@ -5,8 +5,8 @@ from gateway import sse
 from gateway.meter import StreamMeter
 from gateway.outcome import Figures, event_of, is_usage_only, of_answer, of_stream, of_unknown, provider_error
 from sentinel.exceptions import CallError, UpstreamAuth, UpstreamError, UpstreamForbidden
-from tests.gateway.make import CALL_ID, DONE, delta, make_call, make_grant, usage_chunk
-from usage.values import Source
+from tests.gateway.make import CALL_ID, DONE, delta, event, make_call, make_grant, usage_chunk
+from usage.values import Details, Source
 
 CALL, GRANT = make_call(stream=False), make_grant()
 READ = CALL.estimate.input_tokens if CALL.estimate else 0
@@ -82,6 +82,19 @@ def test_the_event_carries_the_ids_and_the_moment_of_admission() -> None:
     assert (event.user_id, event.external_id, event.email) == ("user-ada", "ext-ada", "ada@example.com")
     assert (event.input, event.output, event.requests, event.source) == (7, 5, 1, Source.PROVIDER)
     assert (event.model, event.endpoint) == ("gpt-4o", "chat.completions")
+
+
+def test_the_event_carries_the_details_that_the_provider_reported() -> None:
+    details = {"completion_tokens_details": {"reasoning_tokens": 3}}
+    reported = {"prompt_tokens": 7, "completion_tokens": 5, **details}
+    answer = orjson.dumps({"choices": [], "usage": reported})
+
+    plain = event_of(CALL, GRANT, of_answer(CALL, GRANT, 200, answer))
+    stream = watched(event(choices=[], usage=reported), DONE)
+    streamed = event_of(CALL, GRANT, of_stream(CALL, GRANT, stream))
+
+    assert plain == streamed
+    assert (plain.input, plain.output, plain.details) == (7, 5, Details(reasoning_output=3))
 
 
 @pytest.mark.parametrize(

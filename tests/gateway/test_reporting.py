@@ -14,7 +14,7 @@ from sentinel.lib.asgi import Exchange
 from tests.gateway.make import make_call, make_grant
 from tests.limits.make import configure
 from usage.recorder import Receipt
-from usage.values import Source
+from usage.values import Details, Source
 
 pytestmark = pytest.mark.usefixtures("online")
 
@@ -78,6 +78,14 @@ async def test_the_line_of_the_call_says_what_it_used_and_how_that_is_known() ->
 
     said = SimpleNamespace(**exchange.fields)
     assert (said.model, said.input, said.output, said.source, said.settled) == ("gpt-4o", 9, 2, "estimate", "settled")
+
+
+async def test_the_line_of_the_call_has_details_only_where_there_are_any() -> None:
+    _, bare = await settled(Figures(9, 2, 1, Source.PROVIDER))
+    _, told = await settled(Figures(9, 2, 1, Source.PROVIDER, Details(cached_input=4, reasoning_output=1)))
+
+    assert "details" not in bare.fields
+    assert told.fields["details"] == {"cached_input": 4, "reasoning_output": 1}
 
 
 @pytest.mark.parametrize(("waiting", "nudges"), [(0, 0), (99, 0), (100, 1), (101, 0), (200, 1)])

@@ -59,6 +59,16 @@ def test_json_lines_keep_every_figure() -> None:
     assert orjson.loads(line)["model"] == 'a "model",\nof many lines'
 
 
+def test_details_are_the_last_columns() -> None:
+    CallRecord.objects.bulk_create([row(1, cached_input=4, reasoning_output=2), row(2)])
+
+    header, first, second = exported()[0].splitlines()
+
+    assert header.endswith(",delivered_at,cached_input,audio_input,image_input,reasoning_output,audio_output")
+    assert first.endswith(",4,0,0,2,0")
+    assert second.endswith(",0,0,0,0,0")
+
+
 @pytest.mark.parametrize(
     ("args", "found"),
     [

@@ -4,12 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from django.db import connection
 
 from tests.usage.make import NOON_MS, SHARD, FakeZion, make_due, make_event, make_terms, settle
 from usage import history, keys, outbox
 from usage.flush import flush
 from usage.models import BatchRecord, CallRecord, DeadLetter, HourlyTotal
 from usage.resolution import Place
+from usage.values import Details
 
 pytestmark = [pytest.mark.usefixtures("ledger"), pytest.mark.django_db]
 
@@ -34,6 +36,36 @@ def test_each_delivered_call_is_one_row_and_redis_forgets_it() -> None:
     assert call is not None
     assert (call.admitted_at, call.input) == (datetime.fromtimestamp(NOON_MS / 1000, UTC), 10)
     assert call.call_id in str(call)
+
+
+def test_the_row_of_a_call_has_its_details_and_zion_is_not_told_them() -> None:
+    details = Details(cached_input=4, audio_input=1, image_input=2, reasoning_output=3, audio_output=5)
+    zion = FakeZion()
+    settle(make_event("ada", details=details))
+    settle(make_event("dora"))
+    flush(SHARD, zion, make_terms())
+    history.write(SHARD)
+
+    names = Details.__struct_fields__
+    assert CallRecord.objects.values_list(*names).get(external_id="ext-ada") == (4, 1, 2, 3, 5)
+    assert CallRecord.objects.values_list(*names).get(external_id="ext-dora") == (0, 0, 0, 0, 0)
+    ((_, _, body),) = zion.sent
+    assert not [name for name in names if name.encode() in body]
+    assert zion.booked["ada@example.com", "input"] == zion.booked["dora@example.com", "input"] == 10
+
+
+def test_a_worker_of_the_version_before_writes_rows_that_know_no_details() -> None:
+    deliver("ada")
+    history.write(SHARD)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO usage_callrecord (call_id, request_id, external_id, user_id, email, model, endpoint, input,"
+            " output, requests, source, admitted_at, batch_id, delivered_at) SELECT 'older', request_id, external_id,"
+            " user_id, email, model, endpoint, input, output, requests, source, admitted_at, batch_id, delivered_at"
+            " FROM usage_callrecord"
+        )
+
+    assert CallRecord.objects.get(call_id="older").cached_input == 0
 
 
 def test_totals_grow_by_hour_user_model_and_source() -> None:

@@ -9,7 +9,7 @@ from sentinel.lib.redis import ledger as connect
 from tests.usage.make import NOON_MS, increment, make_batch, make_event
 from usage import keys, recent
 from usage.batch import Batch, Member
-from usage.values import UsageEvent
+from usage.values import Details, UsageEvent
 
 
 def delivered(*events: UsageEvent) -> Batch:
@@ -38,6 +38,16 @@ async def test_noting_a_call_twice_is_noting_it_once(ledger: redis.Redis) -> Non
     (call,) = await recent.last("ext-ada")
     assert (call["model"], call["input_tokens"], call["output_tokens"], call["source"]) == ("gpt-4o", 10, 5, "provider")
     assert len(await recent.last("ext-ben")) == 1
+
+
+async def test_details_are_shown_only_where_there_are_any(ledger: redis.Redis) -> None:
+    told = make_event("ada", details=Details(cached_input=4), admitted_ms=NOON_MS + 1)
+
+    recent.note([delivered(make_event("ada"), told)])
+
+    newest, oldest = await recent.last("ext-ada")
+    assert newest["details"] == {"cached_input": 4}
+    assert "details" not in oldest
 
 
 async def test_none_are_kept_where_none_are_wanted(ledger: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

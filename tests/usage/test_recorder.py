@@ -22,7 +22,7 @@ from usage import keys
 from usage.journal import Journal, read
 from usage.lease import ALLOWANCE_TOKENS
 from usage.recorder import SETTLE, Recorder, settle_call
-from usage.values import Source, UsageEvent
+from usage.values import Details, Source, UsageEvent
 
 
 @pytest.fixture
@@ -343,6 +343,20 @@ async def test_draining_offers_what_only_the_journal_has_or_leaves_it_to_sibling
 
     await eventually(drained)
     assert events() == [event]
+
+
+@pytest.mark.usefixtures("online")
+async def test_details_survive_in_the_journal_that_a_dead_process_left(journal: Journal) -> None:
+    store(*make_limits())
+    _, event = await open_call("c1")
+    told = replace(event, details=Details(cached_input=4, audio_output=2))
+    dead = make_journal(journal.folder)
+    dead.append(told.to_json())
+    dead.close()
+
+    await Recorder(journal).adopt_orphans()
+
+    assert events() == [told]
 
 
 @pytest.mark.usefixtures("online")

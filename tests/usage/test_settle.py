@@ -13,7 +13,7 @@ from tests.limits.make import METRICS, admit, configure, make_admission, make_as
 from tests.usage.make import make_event
 from usage import keys
 from usage.recorder import SETTLE, settle_call
-from usage.values import UsageEvent
+from usage.values import NO_DETAILS, Details, UsageEvent
 
 
 @pytest.fixture(autouse=True)
@@ -188,6 +188,28 @@ async def test_a_correction_whose_texts_look_like_figures_changes_only_the_figur
 
     found = UsageEvent.from_json(entries()[1][b"e"])
     assert (found.call_id, found.model, found.input, found.output) == ("c1#1", model, 4, 6)
+
+
+async def test_a_correction_does_not_repeat_details() -> None:
+    await reaped_call(input=10, output=40)
+    model = ',"details":{"cached_input":1}'
+
+    settle(make_event(call_id="c1", model=model, input=12, output=90, details=Details(cached_input=9, audio_output=3)))
+
+    found = UsageEvent.from_json(entries()[1][b"e"])
+    assert (found.call_id, found.model, found.input, found.output) == ("c1#1", model, 2, 50)
+    assert found.details == NO_DETAILS
+
+
+async def test_details_reach_the_stream_with_their_call_and_charge_nothing() -> None:
+    store(*make_limits())
+    await open_call()
+    details = Details(cached_input=4, reasoning_output=2)
+
+    settle(make_event(call_id="c1", input=6, output=4, details=details))
+
+    assert figures("pending") == [6, 4, 1]
+    assert UsageEvent.from_json(entries()[0][b"e"]).details == details
 
 
 async def test_a_full_redis_still_takes_settles_but_admits_nobody() -> None:

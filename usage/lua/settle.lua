@@ -66,6 +66,8 @@ local event = ARGV[2]
 if status == 'corrected' then
   event = string.gsub(event, '"input":%d+,"output":%d+,"requests":%d+', string.format(
     '"input":%d,"output":%d,"requests":%d', actual.input, actual.output, actual.requests), 1)
+  -- Details are of the whole call, and these figures are a rest of it. Inside a text the quotes would be escaped.
+  event = string.gsub(event, ',"details":{[^}]*}', '', 1)
   event = string.gsub(event, '"call_id":"([^"]+)"', '"call_id":"%1#1"', 1)
 end
 -- `r`: this Redis has no memory of the call, so the worker asks the history before it sends it again.
