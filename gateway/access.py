@@ -6,6 +6,7 @@ from django.http import HttpResponse, HttpResponseBase
 
 from gateway import errors
 from gateway.call import mint_id
+from gateway.cors import Policy
 from gateway.responses import RelayResponse
 from sentinel.lib import clock, metrics
 from sentinel.lib.asgi import Exchange, Receive, Scope, Send
@@ -15,10 +16,15 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 
 class Access:
-    """The hooks of the lean handler. `lines` takes the line of each call, None where that level is not logged."""
+    """The hooks of the lean handler.
 
-    def __init__(self, lines: Lines | None) -> None:
+    `lines` takes the line of each call, None where that level is not logged. `cors` says which pages may call, None
+    where none may.
+    """
+
+    def __init__(self, lines: Lines | None, cors: Policy | None = None) -> None:
         self._lines = lines
+        self._cors = cors
 
     def begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange:
         """A request has arrived."""
@@ -26,8 +32,20 @@ class Access:
         for name, value in scope["headers"]:
             if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
                 exchange.client_request_id = value.decode("ascii")
+        if self._cors is not None:
+            exchange.answer_headers = self._cors.answer_headers(scope["headers"])
         metrics.add(metrics.ACTIVE, 1)
         return exchange
+
+    def preflight(self, scope: Scope, exchange: Exchange) -> HttpResponseBase | None:
+        """The answer to a browser that asks whether a page may call. It carries no token, and costs nothing."""
+        if self._cors is None or not scope["path"].startswith("/v1/"):
+            return None
+        headers = self._cors.preflight_headers(scope["headers"])
+        if headers is None:
+            return None
+        exchange.endpoint = "preflight"
+        return RelayResponse(204, headers, b"")
 
     def render(self, error: Exception, exchange: Exchange) -> HttpResponse:
         """The answer for an error."""
@@ -39,6 +57,7 @@ class Access:
         """Give every answer our id; the provider's own request id stays where it sent one."""
         ours = exchange.request_id.encode("ascii")
         if isinstance(response, RelayResponse):
+            response.asgi_headers.extend(exchange.answer_headers)
             response.asgi_headers.append((b"x-sentinel-request-id", ours))
             if all(name != b"x-request-id" for name, _ in response.asgi_headers):
                 response.asgi_headers.append((b"x-request-id", exchange.client_request_id.encode("ascii") or ours))
@@ -46,6 +65,8 @@ class Access:
         response["x-sentinel-request-id"] = exchange.request_id
         response["x-request-id"] = exchange.client_request_id or exchange.request_id
         response["Cache-Control"] = "no-store"
+        for name, value in exchange.answer_headers:
+            response[name.decode("ascii")] = value.decode("latin-1")
 
     def end(self, exchange: Exchange, scope: Scope) -> None:
         """The last byte is out, or the client gone."""

@@ -13,6 +13,7 @@ from django.core.handlers.asgi import ASGIHandler  # noqa: E402 - Django must be
 from gateway import runtime  # noqa: E402
 from gateway.access import Access  # noqa: E402
 from gateway.api import UPLOADS  # noqa: E402
+from gateway.cors import Policy  # noqa: E402
 from sentinel import config  # noqa: E402
 from sentinel.exceptions import ConfigError  # noqa: E402
 from sentinel.lib import asgi, logs  # noqa: E402
@@ -41,7 +42,6 @@ async def lifespan(_scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -
 
 
 lines = logs.Lines(sys.stdout.buffer) if settings.log_level in {"DEBUG", "INFO"} else None
-handler = asgi.LeanHandler(
-    Access(lines), settings.max_body_bytes, uploads=UPLOADS, max_upload_bytes=settings.max_upload_bytes
-)
-application = asgi.dispatch(handler, ASGIHandler(), lifespan)
+access = Access(lines, Policy.of(settings.cors_origins))
+limits = {"max_body_bytes": settings.max_body_bytes, "max_upload_bytes": settings.max_upload_bytes}
+application = asgi.dispatch(asgi.LeanHandler(access, uploads=UPLOADS, **limits), ASGIHandler(), lifespan)

@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sentinel import config
+from sentinel import config, origins
 
 SECRET_KEY_LENGTH = 50
 REDIS_SECONDS = 1.0
@@ -21,7 +21,7 @@ REDIS_SECONDS = 1.0
 
 def register_all() -> None:
     """Make Django run the checks of this module."""
-    for check in (debug_is_off, secret_key_is_long, ledger_is_safe, shards_are_unchanged):
+    for check in (debug_is_off, pages_are_named, secret_key_is_long, ledger_is_safe, shards_are_unchanged):
         register(check)
 
 
@@ -30,6 +30,14 @@ def debug_is_off(**_: Any) -> Sequence[CheckMessage]:
     if not settings.DEBUG:
         return []
     return [Warning("Debug pages are on.", hint="Unset SENTINEL_DEBUG in production.", id="sentinel.W001")]
+
+
+def pages_are_named(**_: Any) -> Sequence[CheckMessage]:
+    """A page of any origin that gets hold of a token may use it from a browser."""
+    if config.get().cors_origins != origins.ANY:
+        return []
+    hint = "Name the origins of your own pages in CORS_ORIGINS."
+    return [Warning("Pages of every origin may call.", hint=hint, id="sentinel.W002")]
 
 
 def secret_key_is_long(**_: Any) -> Sequence[CheckMessage]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sentinel import passthrough
+from sentinel import origins, passthrough
 from sentinel.sources import RunFile, SecretFiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -57,6 +57,7 @@ def _templates(value: str) -> str:
 
 Templates = Annotated[str, AfterValidator(_templates)]
 OneLine = Annotated[str, AfterValidator(_header_value)]
+Origins = Annotated[str, AfterValidator(origins.checked)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
 Secret = Annotated[SecretStr, AfterValidator(_one_line)]
@@ -199,6 +200,7 @@ class Config(BaseSettings):
     sentinel_workers: Annotated[int, Field(ge=0, le=512)] = _setting(0, "Gateway processes; 0 means one per core.")
     sentinel_data_dir: Path = _setting(BASE_DIR / "var", "Journal, run files, SQLite; one volume per node.")
     sentinel_allowed_hosts: str = _setting("localhost,127.0.0.1,[::1]", "Host names under which the admin answers.")
+    cors_origins: Origins = _setting("", "Comma-separated origins whose pages may call; * allows every page.")
     sentinel_secret_key: Secret = _setting(
         SecretStr(""), "Signs admin sessions; made and kept in the data folder when empty. Secret."
     )

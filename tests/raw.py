@@ -78,6 +78,8 @@ class Connection:
         """The body as it comes, chunk by chunk; raises Cut when it does not end properly."""
         received = b""
         try:
+            if head.status == 204:
+                return
             if "content-length" in head.headers:
                 yield await asyncio.wait_for(self._reader.readexactly(int(head.headers["content-length"])), _SECONDS)
                 return

@@ -6,7 +6,7 @@ view and sends. URL routing, ninja and HttpRequest stay Django's. The admin keep
 """
 
 import re
-from collections.abc import Awaitable, Callable, Container, MutableMapping
+from collections.abc import Awaitable, Callable, Container, MutableMapping, Sequence
 from functools import cached_property
 from io import BytesIO
 from typing import Any, Protocol
@@ -26,7 +26,10 @@ _MATCHES = 1000
 class Exchange:
     """One request and what becomes of it: read by the access log and the metrics when it is over."""
 
-    __slots__ = ("client_request_id", "endpoint", "fields", "receive", "request_id", "send", "started", "status")
+    __slots__ = (
+        "answer_headers", "client_request_id", "endpoint", "fields", "receive", "request_id", "send", "started",
+        "status",
+    )  # fmt: skip
 
     def __init__(self, receive: Receive, send: Send, request_id: str) -> None:
         self.receive, self.send, self.request_id = receive, send, request_id
@@ -35,12 +38,14 @@ class Exchange:
         self.endpoint = "other"
         self.status = 0
         self.fields: dict[str, Any] = {}
+        self.answer_headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class Hooks(Protocol):
     """What the API does around a request; the handler knows no domain words."""
 
     def begin(self, scope: Scope, receive: Receive, send: Send) -> Exchange: ...
+    def preflight(self, scope: Scope, exchange: Exchange) -> HttpResponseBase | None: ...
     def render(self, error: Exception, exchange: Exchange) -> HttpResponseBase: ...
     def finish(self, exchange: Exchange, response: HttpResponseBase) -> None: ...
     def end(self, exchange: Exchange, scope: Scope) -> None: ...
@@ -118,14 +123,9 @@ class LeanHandler(ASGIHandler):
     async def _respond(self, scope: Scope, exchange: Exchange) -> HttpResponseBase:
         try:
             length = guard(scope)
-            match = self._resolve(scope["path"])
-            is_upload = match.url_name in self._uploads
-            limit = self._max_upload_bytes if is_upload else self._max_body_bytes
-            if length is not None and length > limit:
-                raise too_large(limit)  # noqa: TRY301 - one error shape
-            request = LeanRequest(scope, b"" if is_upload else await read_whole(exchange.receive, limit), exchange)
-            request.resolver_match, request.length = match, length
-            response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
+            response = self._hooks.preflight(scope, exchange) if scope["method"] == "OPTIONS" else None
+            if response is None:
+                response = await self._view(scope, exchange, length)
             if response.status_code == 405:
                 raise MethodNotAllowed(headers={"Allow": response.get("Allow", "")})  # noqa: TRY301 - one error shape
         except Gone:
@@ -135,6 +135,17 @@ class LeanHandler(ASGIHandler):
         except Exception as error:  # noqa: BLE001 - the edge: whatever it is, the caller gets the one error shape
             response = self._hooks.render(error, exchange)
         self._hooks.finish(exchange, response)
+        return response
+
+    async def _view(self, scope: Scope, exchange: Exchange, length: int | None) -> HttpResponseBase:
+        match = self._resolve(scope["path"])
+        is_upload = match.url_name in self._uploads
+        limit = self._max_upload_bytes if is_upload else self._max_body_bytes
+        if length is not None and length > limit:
+            raise too_large(limit)
+        request = LeanRequest(scope, b"" if is_upload else await read_whole(exchange.receive, limit), exchange)
+        request.resolver_match, request.length = match, length
+        response: HttpResponseBase = await match.func(request, *match.args, **match.kwargs)
         return response
 
     def _resolve(self, path: str) -> ResolverMatch:
@@ -161,7 +172,8 @@ class LeanHandler(ASGIHandler):
                 response.close()
             return
         body = getattr(response, "content", b"")
-        headers.append((b"content-length", b"%d" % len(body)))
+        if response.status_code != 204:  # RFC 9110, section 8.6
+            headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 

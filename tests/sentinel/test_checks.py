@@ -37,6 +37,12 @@ def test_debug_pages_are_a_warning() -> None:
         assert ids(checks.debug_is_off()) == []
 
 
+@pytest.mark.parametrize(("origins", "expected"), [("*", ["sentinel.W002"]), ("https://a.example", []), ("", [])])
+def test_letting_every_page_in_is_a_warning(monkeypatch: pytest.MonkeyPatch, origins: str, expected: list[str]) -> None:
+    with settings_from(monkeypatch, CORS_ORIGINS=origins):
+        assert ids(checks.pages_are_named()) == expected
+
+
 def test_a_short_secret_key_is_an_error() -> None:
     with override_settings(SECRET_KEY="short"):
         assert ids(checks.secret_key_is_long()) == ["sentinel.E001"]

@@ -61,6 +61,7 @@ def test_a_complete_configuration_misses_nothing(monkeypatch: pytest.MonkeyPatch
         ("ZION_HONOURS_KEYS", "perhaps"),
         ("OPENAI_API_KEY", "two\nlines"),
         ("LOG_LEVEL", "loud"),
+        ("CORS_ORIGINS", "https://app.example.com/path"),
     ],
 )
 def test_a_malformed_value_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

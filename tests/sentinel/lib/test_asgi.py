@@ -32,9 +32,13 @@ class Hooks:
 
     def __init__(self) -> None:
         self.ended: list[int] = []
+        self.early: HttpResponse | None = None
 
     def begin(self, scope: Any, receive: Any, send: Any) -> Exchange:
         return Exchange(receive, send, "r1")
+
+    def preflight(self, scope: Any, exchange: Exchange) -> HttpResponse | None:
+        return self.early
 
     def render(self, error: Exception, exchange: Exchange) -> HttpResponse:
         known = error if isinstance(error, CallError) else CallError()
@@ -115,6 +119,24 @@ async def test_parameters_of_a_path_and_headers_reach_the_view() -> None:
     call = Call(at="/t/echo/ada", headers=[HOST, (b"x-test", b"!")])
 
     assert await call.run() == (200, b"ada!")
+
+
+async def test_an_answer_without_content_has_no_length_and_only_options_are_asked_for_it() -> None:
+    for method, expected in (("OPTIONS", (204, b"")), ("POST", (200, b""))):
+        call = Call(at="/t/echo")
+        call.hooks.early, call.scope["method"] = HttpResponse(status=204), method
+
+        assert await call.run() == expected
+
+        names = [name for name, _ in call.sent[0]["headers"]]
+        assert (b"content-length" in names) is (method == "POST")
+
+
+async def test_options_that_are_no_preflight_reach_the_view() -> None:
+    call = Call(at="/t/echo/ada")
+    call.scope["method"] = "OPTIONS"
+
+    assert await call.run() == (200, b"ada")
 
 
 @pytest.mark.parametrize(
