@@ -4,6 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from ninja import NinjaAPI
+from ninja.operation import Operation
 
 from gateway.accept import authenticate
 from gateway.views import audio, catalog, chat, completions, embeddings, images, moderations, responses, usage
@@ -15,6 +16,9 @@ class SentinelAPI(NinjaAPI):
 
     def create_temporal_response(self, request: HttpRequest) -> Any:
         return None
+
+    def get_openapi_operation_id(self, operation: Operation) -> str:
+        return operation.view_func.__name__
 
     def on_exception(self, request: HttpRequest, exc: Any) -> HttpResponse:
         raise exc

@@ -4,9 +4,11 @@ from django.contrib import admin
 from django.urls import path, re_path
 
 from gateway.api import PASSTHROUGH, api
-from gateway.views import ops, passthrough
+from gateway.views import docs, ops, passthrough
 
 urlpatterns = [
+    path("v1/openapi.json", docs.document),
+    path("v1/docs", docs.page),
     path("v1/", api.urls),
     re_path(r"^v1(?:/.*)?$", passthrough.pass_through, name=PASSTHROUGH),
     path("health", ops.health),

@@ -14,6 +14,7 @@ JOURNEYS = "tests/flows/"
 # A busy machine is no counterexample: an example may take as long as it takes, pytest's own timeout bounds the test.
 hypothesis.settings.register_profile("sentinel", deadline=None)
 hypothesis.settings.load_profile("sentinel")
+FOREIGN = "tests/journeys/"  # each file has a stack of its own
 OWN_STACK = ("tests/flows/test_kills.py", "tests/flows/test_chaos.py")
 
 
@@ -25,7 +26,7 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no typ
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        if file in OWN_STACK:
+        if file in OWN_STACK or file.startswith(FOREIGN):
             return file
         return JOURNEYS if file.startswith(JOURNEYS) else nodeid
 

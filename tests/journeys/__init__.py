@@ -1,0 +1,1 @@
+"""Long journeys with foreign clients: `make journeys`."""
