@@ -15,6 +15,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[str, str], ...]
 
 JSON: Headers = (("content-type", "application/json"),)
+BYTES: Headers = (("content-type", "application/octet-stream"),)
 # Below this a plain sleep is precise enough; above it, a client that leaves must end the wait.
 _SHORT_SECONDS = 0.05
 _FLUSH_TURNS = 2_000

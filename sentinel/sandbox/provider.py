@@ -14,7 +14,7 @@ from typing import Any
 from sentinel.sandbox import provider_play as play
 from sentinel.sandbox.asgi import Handler, Request, Route, application
 from sentinel.sandbox.cast import PROVIDER_KEY
-from sentinel.sandbox.channel import Reply, json_reply
+from sentinel.sandbox.channel import BYTES, Reply, json_reply
 from sentinel.sandbox.provider_answers import chat, completion
 from sentinel.sandbox.provider_calls import Call
 from sentinel.sandbox.provider_checks import Refused
@@ -26,11 +26,13 @@ from sentinel.sandbox.provider_models import MODELS, unknown_model
 from sentinel.sandbox.provider_moderations import moderations
 from sentinel.sandbox.provider_rendition import Rendition, Stamp
 from sentinel.sandbox.provider_script import Script, carried
+from sentinel.sandbox.provider_speech import speech
 from sentinel.sandbox.provider_stored import StoredResponses
+from sentinel.sandbox.provider_transcripts import transcriptions, translations
 
 _CREATED = 1_715_367_049
 Make = Callable[[Form, Script, Stamp], Rendition]
-Tell = Callable[[Request], Mapping[str, Any]]
+Tell = Callable[[Request], Mapping[str, Any] | bytes]
 
 
 class Provider:
@@ -49,6 +51,9 @@ class Provider:
             Route("POST", "/v1/images/generations", self._made(generations)),
             Route("POST", "/v1/images/edits", self._made(edits)),
             Route("POST", "/v1/images/variations", self._made(variations)),
+            Route("POST", "/v1/audio/speech", self._made(speech)),
+            Route("POST", "/v1/audio/transcriptions", self._made(transcriptions)),
+            Route("POST", "/v1/audio/translations", self._made(translations)),
             Route("GET", "/v1/responses/*", self._told(lambda request: self._responses.get(request.rest))),
             Route("DELETE", "/v1/responses/*", self._told(lambda request: self._responses.delete(request.rest))),
             Route("GET", "/v1/models", self._told(_models)),
@@ -122,9 +127,11 @@ class Provider:
 
     async def _say(self, request: Request, call: Call, tell: Tell) -> None:
         script = self._control.standing
-        value = tell(request) if script.verbatim is None else {}
-        if not await play.before(request.channel, call, script):
-            await play.reply(request.channel, call, json_reply(200, value, play.headers(call, script)))
+        if await play.before(request.channel, call, script):
+            return
+        told, head = tell(request), play.headers(call, script)
+        answer = Reply(200, told, BYTES + head) if isinstance(told, bytes) else json_reply(200, told, head)
+        await play.reply(request.channel, call, answer)
 
 
 def _left(call: Call) -> None:

@@ -3,11 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from sentinel.sandbox.asgi import Request, Route
-from sentinel.sandbox.channel import Reply, json_reply
+from sentinel.sandbox.channel import BYTES, Reply, json_reply
 from sentinel.sandbox.provider_calls import Calls
 from sentinel.sandbox.provider_script import Script, directed
-
-_BYTES = (("content-type", "application/octet-stream"),)
 
 
 class Control:
@@ -46,7 +44,7 @@ class Control:
         if not seq.isdecimal():
             return self._refuse(400, "seq is a sequence number")
         kept = self.calls.raw_body(int(seq))
-        return self._refuse(404, "that body is not kept") if kept is None else Reply(200, kept, _BYTES)
+        return self._refuse(404, "that body is not kept") if kept is None else Reply(200, kept, BYTES)
 
     async def script(self, request: Request) -> Reply:
         """The standing script."""

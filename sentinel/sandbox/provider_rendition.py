@@ -40,7 +40,7 @@ class Rendition:
     """
 
     script: Script
-    model: str
+    model: str | None
     prompt_tokens: int
     body: Callable[[], bytes] = _nothing
     events: Callable[[], Events] | None = None
