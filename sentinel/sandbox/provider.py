@@ -20,6 +20,7 @@ from sentinel.sandbox.provider_calls import Call
 from sentinel.sandbox.provider_checks import Refused
 from sentinel.sandbox.provider_control import Control
 from sentinel.sandbox.provider_embeddings import embeddings
+from sentinel.sandbox.provider_files import Files
 from sentinel.sandbox.provider_form import Form, read_json, read_multipart
 from sentinel.sandbox.provider_images import edits, generations, variations
 from sentinel.sandbox.provider_models import MODELS, unknown_model
@@ -54,6 +55,11 @@ class Provider:
             Route("POST", "/v1/audio/speech", self._made(speech)),
             Route("POST", "/v1/audio/transcriptions", self._made(transcriptions)),
             Route("POST", "/v1/audio/translations", self._made(translations)),
+            Route("POST", "/v1/files", self._made(lambda *given: self._files.upload(*given))),
+            Route("GET", "/v1/files", self._told(lambda request: self._files.page(request.query))),
+            Route("GET", "/v1/files/*", self._told(lambda request: self._files.get(request.rest).as_json())),
+            Route("GET", "/v1/files/*/content", self._told(lambda request: self._files.get(request.rest).data)),
+            Route("DELETE", "/v1/files/*", self._told(lambda request: self._files.delete(request.rest))),
             Route("GET", "/v1/responses/*", self._told(lambda request: self._responses.get(request.rest))),
             Route("DELETE", "/v1/responses/*", self._told(lambda request: self._responses.delete(request.rest))),
             Route("GET", "/v1/models", self._told(_models)),
@@ -63,6 +69,7 @@ class Provider:
 
     def _forget(self) -> None:
         self._responses = StoredResponses()
+        self._files = Files()
 
     def refuse(self, status: int, message: str) -> Reply:
         """OpenAI's error envelope."""
