@@ -1,9 +1,12 @@
+from typing import Any
+
 import httpx
+import openai
 import pytest
 
 from sentinel.sandbox.cast import PROVIDER_KEY
 from sentinel.sandbox.provider_models import MODELS
-from tests.sandbox.calls import CHAT, ask, chat, events
+from tests.sandbox.calls import CHAT, ask, chat, events, scripted
 from tests.servers import Served
 
 USAGE = {"include_usage": True}
@@ -148,3 +151,25 @@ def test_reported_usage_and_recorded_totals_agree(provider: Served) -> None:
     assert totals["prompt_tokens"] == sum(usage["prompt_tokens"] for usage in replies)
     assert totals["completion_tokens"] == sum(usage["completion_tokens"] for usage in replies) == 50
     assert (totals["calls"], totals["completed"], totals["in_flight"]) == (4, 4, 0)
+
+
+def test_the_real_client_parses_chats_completions_and_models_with_their_details(client: openai.OpenAI) -> None:
+    script = scripted(cached_tokens=4, audio_tokens=2, reasoning_tokens=6)
+    asked: Any = {"model": "gpt-5", "messages": [{"role": "user", "content": "hello world"}], "metadata": script}
+
+    plain = client.chat.completions.create(**asked).usage
+    options: Any = USAGE
+    *_, last = client.chat.completions.create(**asked, stream=True, stream_options=options)
+    older = client.completions.create(model="gpt-3.5-turbo", prompt="a", extra_body={"metadata": script}).usage
+
+    assert plain is not None
+    assert plain == last.usage
+    assert plain.prompt_tokens_details is not None
+    assert plain.completion_tokens_details is not None
+    assert (plain.prompt_tokens, plain.completion_tokens, plain.total_tokens) == (9, 19, 28)
+    assert (plain.prompt_tokens_details.cached_tokens, plain.prompt_tokens_details.audio_tokens) == (4, 2)
+    assert plain.completion_tokens_details.reasoning_tokens == 6
+    assert older is not None
+    assert older.completion_tokens_details is not None
+    assert (older.completion_tokens, older.completion_tokens_details.reasoning_tokens) == (16, 6)
+    assert [model.id for model in client.models.list()] == list(MODELS)

@@ -5,7 +5,7 @@ import httpx
 import pytest
 
 from sentinel.sandbox.cast import PROVIDER_KEY
-from tests.sandbox.calls import CHAT, ask, chat, events, last_call, open_raw, read_some, read_to_end
+from tests.sandbox.calls import CHAT, ask, chat, events, last_call, open_raw, read_some, read_to_end, scripted
 from tests.servers import Served
 from tests.wait import until
 
@@ -138,6 +138,71 @@ def test_the_first_byte_can_be_late(provider: Served) -> None:
 
     assert reply.elapsed.total_seconds() >= 0.12
     assert int(reply.headers["openai-processing-ms"]) >= 119
+
+
+JSON_ASKS: dict[str, dict[str, Any]] = {
+    "/v1/completions": {"model": "gpt-3.5-turbo", "prompt": "a"},
+    "/v1/embeddings": {"model": "text-embedding-3-small", "input": "a"},
+    "/v1/responses": {"model": "gpt-5", "input": "a"},
+    "/v1/moderations": {"input": "a"},
+    "/v1/images/generations": {"model": "gpt-image-1", "prompt": "a"},
+    "/v1/audio/speech": {"model": "tts-1", "input": "a", "voice": "alloy"},
+}
+FORM_ASKS: dict[str, dict[str, str]] = {
+    "/v1/images/edits": {"model": "gpt-image-1", "prompt": "a"},
+    "/v1/images/variations": {},
+    "/v1/audio/transcriptions": {"model": "gpt-4o-transcribe"},
+    "/v1/audio/translations": {"model": "whisper-1"},
+    "/v1/files": {"purpose": "batch"},
+}
+
+
+@pytest.mark.parametrize("path", JSON_ASKS)
+def test_every_json_endpoint_misbehaves_as_its_call_says(provider: Served, path: str) -> None:
+    def played(**script: Any) -> tuple[bytes, str]:
+        body = {**JSON_ASKS[path], "metadata": scripted(**script)}
+        return read_to_end(open_raw(provider, "POST", path, body=body, authorization=BEARER, connection="close"))
+
+    assert played()[0].startswith(b"HTTP/1.1 200 ")
+    assert played(break_before_headers=True) == (b"", "reset")
+    assert played(break_after=1)[1] == "reset"
+    assert played(status=429, retry_after=7)[0].startswith(b"HTTP/1.1 429 ")
+    assert b"\r\nx-extra: 1\r\n" in played(headers={"X-Extra": "1"})[0]
+    assert b"<!doctype html>" in played(html=True)[0]
+    with open_raw(
+        provider,
+        "POST",
+        path,
+        body={**JSON_ASKS[path], "metadata": scripted(hang_before_headers=True)},
+        authorization=BEARER,
+    ):
+        until(lambda: provider.ask("/_control/totals")["in_flight"] == 1)
+    assert last_call(provider)["left_at"] is not None
+
+
+@pytest.mark.parametrize("path", FORM_ASKS)
+def test_every_form_endpoint_misbehaves_as_the_standing_script_says(provider: Served, path: str) -> None:
+    name = "image" if "images" in path else "file"
+
+    def sent(**script: Any) -> httpx.Response:
+        provider.tell("/_control/script", script)
+        files = {name: ("a.bin", b"\r\n--\0", "application/octet-stream")}
+        headers = {"authorization": BEARER}
+        form = {**FORM_ASKS[path], "user": "ada"}
+        return httpx.post(provider.url + path, data=form, files=files, headers=headers, trust_env=False)
+
+    reply = sent(headers={"X-Extra": "1"})
+    assert (reply.status_code, reply.headers["x-extra"]) == (200, "1")
+    assert sent(status=503).status_code == 503
+    assert sent(verbatim=b64encode(STORY).decode()).content == STORY
+    for script in ({"break_before_headers": True}, {"break_after": 1}):
+        with pytest.raises(httpx.TransportError):
+            sent(**script)
+
+    calls = provider.ask("/_control/calls")
+    file = {"name": name, "filename": "a.bin", "content_type": "application/octet-stream", "bytes": 5}
+    assert {call["who"] for call in calls} == {"ada"}
+    assert [{**call["parts"][-1], **file} for call in calls] == [call["parts"][-1] for call in calls]
 
 
 STORY = b'{"any": "thing"}\r\n\xff'
