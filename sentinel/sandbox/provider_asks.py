@@ -35,7 +35,7 @@ def parse_chat(body: Mapping[str, Any]) -> Ask:
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise Refused(400, "Missing required parameter: 'messages'.", "messages", "missing_required_parameter")
-    if not all(isinstance(message, dict) and _is_role(message.get("role")) for message in messages):
+    if not all(isinstance(message, dict) and str(message.get("role")) in _ROLES for message in messages):
         raise Refused(400, "Invalid value for 'messages[].role'.", "messages", "invalid_value")
     if body.get("max_tokens") is not None and not model.takes_max_tokens:
         hint = f"Unsupported parameter: 'max_tokens' is not supported with {name}. Use 'max_completion_tokens' instead."
@@ -77,10 +77,6 @@ def _ask(
         raise Refused(400, long, "messages" if is_chat else "prompt", "context_length_exceeded")
     include = isinstance(options, Mapping) and options.get("include_usage") is True
     return Ask(name, is_chat, prompt, choices, generated, cap, bool(stream), include)
-
-
-def _is_role(value: object) -> bool:
-    return isinstance(value, str) and value in _ROLES
 
 
 def chat_tokens(body: Mapping[str, Any], encoding: str) -> int:

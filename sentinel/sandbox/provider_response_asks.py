@@ -99,9 +99,9 @@ def _input(given: object, encoding: str) -> int:
 def _item(item: object, encoding: str) -> int:
     if not isinstance(item, Mapping):
         raise wrong_type("input[]", "an object")
-    kind = item.get("type", "message")
+    kind = str(item.get("type", "message"))
     if kind == "message":
-        if item.get("role") not in _ROLES:
+        if str(item.get("role")) not in _ROLES:
             raise Refused(400, "Invalid value for 'input[].role'.", "input", "invalid_value")
         return _content(item.get("content"), encoding)
     if kind not in _ITEMS:
@@ -122,7 +122,7 @@ def _content(content: object, encoding: str) -> int:
 
 def _part(part: object, encoding: str) -> int:
     """A text counts as it is, whatever else as an image at low detail."""
-    kind = part.get("type") if isinstance(part, Mapping) else None
+    kind = str(part.get("type")) if isinstance(part, Mapping) else None
     if not isinstance(part, Mapping) or kind not in _PARTS:
         raise Refused(400, f"Invalid value: '{kind}'.", "input", "invalid_value")
     text = part.get("refusal" if kind == "refusal" else "text")
@@ -150,7 +150,7 @@ def _format(text: object, encoding: str) -> tuple[str, ...] | None:
     given = text.get("format") if isinstance(text, Mapping) else None
     if given is None:
         return None
-    if not isinstance(given, Mapping) or given.get("type") not in _FORMATS:
+    if not isinstance(given, Mapping) or str(given.get("type")) not in _FORMATS:
         raise Refused(400, "Invalid value for 'text.format.type'.", "text.format.type", "invalid_value")
     if given["type"] == "text":
         return None

@@ -13,12 +13,19 @@ _BY_FORMAT = {"date": "2026-01-31", "time": "12:00:00Z", "date-time": "2026-01-3
 
 def example_text(schema: Mapping[str, Any]) -> str:
     """The JSON of a valid value, in ASCII. Raises Refused for what is no schema."""
-    return json.dumps(_example(schema, schema, _DEEPEST), separators=(",", ":"))
+    try:
+        return json.dumps(_example(schema, schema, _DEEPEST), separators=(",", ":"))
+    except (TypeError, AttributeError, LookupError) as error:
+        raise _invalid("a keyword has the wrong type") from error
+
+
+def _invalid(why: str) -> Refused:
+    return Refused(400, f"Invalid schema for response_format: {why}.", "text.format.schema", "invalid_json_schema")
 
 
 def _example(schema: object, root: Mapping[str, Any], depth: int) -> object:
     if not isinstance(schema, Mapping) or depth == 0:
-        raise Refused(400, "Invalid schema for response_format.", "text.format.schema", "invalid_json_schema")
+        raise _invalid("it is no object, or too deep")
     if "$ref" in schema:
         return _example(_followed(str(schema["$ref"]), root), root, depth - 1)
     for name in ("anyOf", "oneOf", "allOf"):
@@ -48,7 +55,7 @@ def _of_type(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> 
             return True
         case "null":
             return None
-    raise Refused(400, "Invalid schema for response_format: no type.", "text.format.schema", "invalid_json_schema")
+    raise _invalid("no known type")
 
 
 def _followed(reference: str, root: Mapping[str, Any]) -> object:

@@ -43,7 +43,7 @@ class StoredResponses:
         ident = body.get("previous_response_id")
         if ident is None:
             return 0
-        if ident not in self._kept:
+        if not isinstance(ident, str) or ident not in self._kept:
             gone = f"Previous response with id '{ident}' not found."
             raise Refused(400, gone, "previous_response_id", "previous_response_not_found")
         return self._kept[ident][1]

@@ -55,6 +55,7 @@ def test_a_cap_is_honoured_and_null_is_none(fields: dict[str, Any], cap: int) ->
         (chat(messages=[]), 400, "missing_required_parameter"),
         (chat(messages=[{"role": "king", "content": "x"}]), 400, "invalid_value"),
         (chat(messages=[{"role": {}, "content": "x"}]), 400, "invalid_value"),
+        (chat(messages=[{"role": [], "content": "x"}]), 400, "invalid_value"),
         (chat(messages=[{"role": "user", "content": ["x"]}]), 400, "invalid_type"),
         (chat(max_tokens=0), 400, "integer_below_min_value"),
         (chat(max_tokens="7"), 400, "invalid_type"),

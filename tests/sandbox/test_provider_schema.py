@@ -29,7 +29,18 @@ def test_the_example_is_valid(schema: dict[str, Any], expected: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "schema", [{}, {"type": "colour"}, {"type": "array"}, {"$ref": "#"}, {"type": "object", "properties": {"a": 1}}]
+    "schema",
+    [
+        {},
+        {"type": "colour"},
+        {"type": "array"},
+        {"$ref": "#"},
+        {"type": "object", "properties": {"a": 1}},
+        {"type": "object", "properties": [1]},
+        {"type": "string", "minLength": "7"},
+        {"anyOf": {"a": 1}},
+        {"enum": 5},
+    ],
 )
 def test_what_is_no_schema_is_refused(schema: dict[str, Any]) -> None:
     with pytest.raises(Refused):

@@ -1,3 +1,5 @@
+from typing import Any
+
 import openai
 import pytest
 
@@ -26,7 +28,8 @@ def test_a_response_that_is_not_to_be_stored_is_not(client: openai.OpenAI, provi
     forgotten = client.responses.create(model=MODEL, input="a")
     provider.tell("/_control/reset")
 
-    for made in (unstored, forgotten):
+    never: Any = [1]
+    for ident in (unstored.id, forgotten.id, never):
         with pytest.raises(openai.BadRequestError) as refused:
-            client.responses.create(model=MODEL, input="a", previous_response_id=made.id)
+            client.responses.create(model=MODEL, input="a", previous_response_id=ident)
         assert refused.value.code == "previous_response_not_found"
