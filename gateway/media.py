@@ -46,14 +46,14 @@ def read_speech(body: Body, count: Count) -> Estimate:
 
 
 def bound_of_edit(_length: int | None) -> Estimate:
-    """The ask of a changed image, which comes in a form that is not read."""
+    """The ask of a changed image, which comes in a form; until it names a model it is for the provider's own choice."""
     output = IMAGE_OUTPUT_TOKENS + MOST_PARTIAL_IMAGES * PARTIAL_IMAGE_TOKENS
-    return _bounded("", EDIT_INPUT_TOKENS, output)
+    return _bounded(DEFAULT_IMAGES, EDIT_INPUT_TOKENS, output)
 
 
 def bound_of_variation(_length: int | None) -> Estimate:
     """The ask of a variation of an image: only models that are not paid in tokens make them."""
-    return untold("")
+    return untold(DEFAULT_IMAGES)
 
 
 def bound_of_transcript(length: int | None) -> Estimate:
