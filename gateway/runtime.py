@@ -16,7 +16,7 @@ from limits import keys
 from limits.admission import Admission
 from limits.learning import OutputNeeds
 from limits.snapshot import Snapshots
-from sentinel import config
+from sentinel import config, passthrough
 from sentinel.config import Config
 from sentinel.lib import background, clock, metrics, redis
 from sentinel.lib.background import spawn
@@ -74,6 +74,8 @@ class Runtime:
     @classmethod
     def open(cls, settings: Config) -> "Runtime":
         """Open everything. Raises OSError when the data folder cannot be written."""
+        if passthrough.parse(settings.passthrough_allow).is_everything:
+            log.warning("nearly_all_endpoints_are_open", setting="PASSTHROUGH_ALLOW")
         zion = AsyncZion(settings)
         journal = Journal(settings.sentinel_data_dir / "journal", settings.journal_keep_seconds)
         journal.open()

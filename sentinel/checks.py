@@ -13,7 +13,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from sentinel import config, origins
+from sentinel import config, origins, passthrough
 
 SECRET_KEY_LENGTH = 50
 REDIS_SECONDS = 1.0
@@ -21,7 +21,8 @@ REDIS_SECONDS = 1.0
 
 def register_all() -> None:
     """Make Django run the checks of this module."""
-    for check in (debug_is_off, pages_are_named, secret_key_is_long, ledger_is_safe, shards_are_unchanged):
+    warnings = (debug_is_off, pages_are_named, little_is_opened)
+    for check in (*warnings, secret_key_is_long, ledger_is_safe, shards_are_unchanged):
         register(check)
 
 
@@ -38,6 +39,14 @@ def pages_are_named(**_: Any) -> Sequence[CheckMessage]:
         return []
     hint = "Name the origins of your own pages in CORS_ORIGINS."
     return [Warning("Pages of every origin may call.", hint=hint, id="sentinel.W002")]
+
+
+def little_is_opened(**_: Any) -> Sequence[CheckMessage]:
+    """Whatever the provider adds to its API would be open from the day on which it appears."""
+    if not passthrough.parse(config.get().passthrough_allow).is_everything:
+        return []
+    hint = "Name the endpoints that you need in PASSTHROUGH_ALLOW."
+    return [Warning("Nearly all endpoints of the provider are open.", hint=hint, id="sentinel.W003")]
 
 
 def secret_key_is_long(**_: Any) -> Sequence[CheckMessage]:

@@ -5,65 +5,14 @@ Secrets are masked wherever they are printed. `sentinel.config` reads and valida
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sentinel import origins, passthrough
+from sentinel.kinds import Bytes, Count, HttpUrl, OneLine, Origins, RedisUrl, Seconds, Secret, Templates
 from sentinel.sources import RunFile, SecretFiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
-        raise ValueError("must be an http or https URL with a host")
-    if parts.username or parts.password:
-        raise ValueError("must not carry a user or password")
-    if parts.query or parts.fragment:
-        raise ValueError("must not carry a query or a fragment")
-    try:
-        _ = parts.port
-    except ValueError:
-        raise ValueError("must have a port below 65536, or none") from None
-    return value.rstrip("/")
-
-
-def _redis_url(value: str) -> str:
-    if value and urlsplit(value).scheme not in {"redis", "rediss", "unix"}:
-        raise ValueError("must be a redis://, rediss:// or unix:// URL")
-    return value
-
-
-def _one_line(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if text != text.strip() or not text.isprintable():
-        raise ValueError("must be one line without spaces around it")
-    return value
-
-
-def _header_value(value: str) -> str:
-    if value and not (value.isascii() and value.isprintable()):
-        raise ValueError("must be printable ASCII on one line")
-    return value
-
-
-def _templates(value: str) -> str:
-    passthrough.parse(value)
-    return value
-
-
-Templates = Annotated[str, AfterValidator(_templates)]
-OneLine = Annotated[str, AfterValidator(_header_value)]
-Origins = Annotated[str, AfterValidator(origins.checked)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-RedisUrl = Annotated[str, AfterValidator(_redis_url)]
-Secret = Annotated[SecretStr, AfterValidator(_one_line)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Bytes = Annotated[int, Field(ge=1024, le=2**31)]
 
 
 def _setting(default: object, meaning: str) -> Any:

@@ -76,6 +76,7 @@ COVERED_BY: dict[str, str] = {
     "sentinel/lib/redis.py": "tests/limits/test_admission.py",
     "sentinel/menu.py": "tests/admin/test_pages.py",
     "sentinel/settings.py": "tests/launch/test_run.py",
+    "sentinel/kinds.py": "tests/sentinel/test_config.py",
     "sentinel/options.py": "tests/sentinel/test_config.py",
     "sentinel/sources.py": "tests/sentinel/test_config.py",
     "sentinel/urls.py": "tests/flows/test_guard.py",

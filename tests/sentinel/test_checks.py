@@ -37,6 +37,15 @@ def test_debug_pages_are_a_warning() -> None:
         assert ids(checks.debug_is_off()) == []
 
 
+@pytest.mark.parametrize(
+    ("opened", "expected"),
+    [("*", ["sentinel.W003"]), ("GET /v1/files, *", ["sentinel.W003"]), ("GET /v1/*", []), ("", [])],
+)
+def test_opening_everything_is_warned_of(opened: str, expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with settings_from(monkeypatch, PASSTHROUGH_ALLOW=opened):
+        assert ids(checks.little_is_opened()) == expected
+
+
 @pytest.mark.parametrize(("origins", "expected"), [("*", ["sentinel.W002"]), ("https://a.example", []), ("", [])])
 def test_letting_every_page_in_is_a_warning(monkeypatch: pytest.MonkeyPatch, origins: str, expected: list[str]) -> None:
     with settings_from(monkeypatch, CORS_ORIGINS=origins):
