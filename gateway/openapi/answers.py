@@ -102,7 +102,13 @@ def from_provider(what: str) -> Part:
 
 def events(what: str) -> Part:
     """Server-sent events; one that fails after its first byte ends with `event: error` and the error shape."""
-    return {"text/event-stream": {"schema": {"type": "string", "description": f"{what}, event by event."}}}
+    schema: Part = {
+        "type": "object",
+        "description": f"{what}: one event of the stream. Its data is JSON, or `[DONE]` at the end.",
+        "required": ["data"],
+        "properties": {"data": {"type": "string"}, "event": {"type": "string"}},
+    }
+    return {"text/event-stream": {"schema": schema}}
 
 
 def _refusal(status: int | str, description: str) -> Part:
