@@ -3,7 +3,9 @@
 import math
 import os
 import signal
+import sys
 from multiprocessing import parent_process
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -11,6 +13,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from sentinel.config import Config
+from sentinel.launch import metrics
 from sentinel.launch.probes import listen
 from sentinel.launch.process import follow_parent
 
@@ -40,9 +43,15 @@ class Supervisor(Multiprocess):
 
 
 def worker_loop() -> uvloop.Loop:
-    """The event loop of one worker; runs first in it, and ties it to the supervisor's life."""
+    """The event loop of one worker; runs first in it, ties it to the supervisor's life, and claims its disk."""
     if parent := parent_process():
         follow_parent(parent.pid or os.getppid(), signal.SIGTERM)
+    if folder := os.environ.get(metrics.VARIABLE):
+        try:
+            metrics.claim(Path(folder))
+        except OSError as error:
+            sys.stderr.write(f"Metrics cannot be written: {error}\n")
+            sys.exit(STARTUP_FAILURE)
     return uvloop.new_event_loop()
 
 

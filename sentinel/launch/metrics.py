@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 
 VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+_KINDS = ("counter", "histogram", "gauge_livesum", "gauge_mostrecent")
+_CLAIMED_BYTES = 256 * 1024  # above what the label sets of one process need, so that no file grows
 
 
 def empty(folder: Path) -> None:
@@ -24,6 +26,16 @@ def sweep(folder: Path) -> None:
         owner = re.search(r"_(\d+)\.db$", file.name)
         if owner and (int(owner[1]) == os.getpid() or not _exists(int(owner[1]))):
             file.unlink(missing_ok=True)
+
+
+def claim(folder: Path) -> None:
+    """Give the files of this process all their disk before they are mapped. Raises OSError.
+
+    `prometheus_client` leaves holes in them, and the kernel kills (SIGBUS) whoever writes into one on a full disk.
+    """
+    for kind in _KINDS:
+        with (folder / f"{kind}_{os.getpid()}.db").open("ab") as file:
+            os.posix_fallocate(file.fileno(), 0, _CLAIMED_BYTES)
 
 
 def _exists(pid: int) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from sentinel.launch.probes import free_port, http_ok
 from tests.launch.processes import descendants, lives
 from tests.wait import until
@@ -56,6 +58,29 @@ def test_a_killed_worker_is_replaced_and_the_supervisor_stays(tmp_path: Path) ->
         until(lambda: http_ok(port, "/"), 20)
         until(lambda: len(workers_below(process.pid)) == 2, 20)
         assert process.poll() is None
+
+
+def test_a_worker_has_all_the_disk_of_its_metrics_before_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    with gateway(tmp_path, workers=1) as (_, port):
+        until(lambda: http_ok(port, "/"), 20)
+        worker, _ = answer(port)
+
+    files = list(tmp_path.glob(f"*_{worker}.db"))
+    assert len(files) == 4
+    assert all(file.stat().st_blocks * 512 >= file.stat().st_size > 0 for file in files)
+
+
+def test_a_worker_that_cannot_have_it_ends_the_gateway_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "is not there"))
+    with gateway(tmp_path, workers=1) as (process, _):
+        assert process.wait(20) == 1
+
+    assert "Metrics cannot be written" in capfd.readouterr().err
 
 
 def workers_below(pid: int) -> list[int]:
