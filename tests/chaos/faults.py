@@ -13,8 +13,10 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from sentinel.launch.process import Child
+from tests import disk, raw
 from tests.chaos.installation import LEASE_SECONDS, Installation
 from tests.people import Person
+from tests.wait import eventually
 
 Fault = Callable[["Faults", random.Random], Awaitable[str]]
 _REAP_SECONDS = 5.0  # how often the workers look for lapsed leases
@@ -106,6 +108,21 @@ class Faults:
         self._redis("CONFIG", "SET", "maxmemory", 0)
         return "redis full"
 
+    async def disk_full(self, chance: random.Random) -> str:
+        """Of the journals: what is settled meanwhile, only Redis has."""
+        with disk.full(self._all_gateway_workers()):
+            await self._elapse(chance.uniform(0.5, 2.5))
+        return "journal's disk full"
+
+    async def disk_full_and_redis_killed(self, chance: random.Random) -> str:
+        """Nobody takes a settle: admission stops, and gateways remember what ends until Redis is there again."""
+        with disk.full(self._all_gateway_workers()):
+            self.stack.redis.kill()
+            await self._elapse(chance.uniform(0.5, 2.5))
+            self.stack.redis.start()
+            await eventually(self._has_no_gateway_to_offer, 30.0, "the gateways have told Redis all that they remember")
+        return "journal's disk full, redis killed"
+
     async def connections_killed(self, chance: random.Random) -> str:
         """All of them, several times."""
         for _ in range(chance.randint(1, 4)):
@@ -159,6 +176,18 @@ class Faults:
         await self._elapse(seconds)
         self.stack.restart(child)
 
+    def _all_gateway_workers(self) -> list[int]:
+        return [pid for at in range(len(self.stack.gateways)) for pid in self.stack.gateway_workers(at)]
+
+    async def _has_no_gateway_to_offer(self) -> bool:
+        """One that ended remembers nothing, and is started again."""
+        self.revived.update(self.stack.revive())
+        try:
+            told = [await raw.exchange(url, raw.request("GET", "/health")) for url in self.stack.urls]
+        except (OSError, raw.Cut):
+            return False
+        return all(each.json()["status"] == "healthy" for each in told)
+
     def _redis(self, *command: str | int) -> None:
         """A connection that was cut or paused by an earlier fault is made anew once."""
         try:
@@ -181,6 +210,8 @@ _ALL: tuple[Fault, ...] = (
     Faults.redis_and_gateway_killed,
     Faults.redis_stopped,
     Faults.redis_full,
+    Faults.disk_full,
+    Faults.disk_full_and_redis_killed,
     Faults.connections_killed,
     Faults.scripts_flushed,
     Faults.writes_paused,

@@ -4,7 +4,6 @@ on, and what was used is there exactly once when Redis is well again."""
 import asyncio
 import json
 import os
-import resource
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import redis
 
 from sentinel.launch.process import Child
 from sentinel.launch.redis import EmbeddedRedis
-from tests import raw
+from tests import disk, raw
 from tests.calls import call, chat, let_loose, request
 from tests.people import Person
 from tests.raw import Answer
@@ -82,20 +81,6 @@ def down(own: Own) -> Iterator[None]:
         yield
     finally:
         own.server.start()
-
-
-@contextmanager
-def disk_full(own: Own) -> Iterator[None]:
-    """Not one byte more goes into any file of the gateway's workers, their log included."""
-    workers = workers_of(own.gateway)
-    before = [resource.prlimit(pid, resource.RLIMIT_FSIZE) for pid in workers]
-    for pid, (_, hard) in zip(workers, before, strict=True):
-        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        for pid, limits in zip(workers, before, strict=True):
-            resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
 
 
 @contextmanager
@@ -279,7 +264,7 @@ async def test_admission_stops_when_neither_redis_nor_the_disk_takes_a_settle_an
     assert (await call(own.url, ben, chat(ben.name))).status == 200
     stream = await running(own, ada)
 
-    with down(own), disk_full(own):
+    with down(own), disk.full(workers_of(own.gateway)):
         before = await call(own.url, ben, chat(ben.name))
         answer = await stream
         after, seconds = (await let_loose([(own.url, request(ben, chat(ben.name)))]))[0]
