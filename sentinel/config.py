@@ -4,6 +4,7 @@ A value comes from the environment, else from the file that `NAME_FILE` names, e
 data folder (see sources.py), else from `.env`, else it is the default.
 """
 
+import os
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from pydantic import SecretStr, ValidationError
 from sentinel.exceptions import ConfigError
 from sentinel.options import BASE_DIR, Config
 
-__all__ = ["BASE_DIR", "REQUIRED", "Config", "get", "load", "missing"]
+__all__ = ["BASE_DIR", "REQUIRED", "Config", "data_dir", "get", "load", "missing"]
 
 REQUIRED = ("zion_api_url", "zion_api_key", "openai_api_key")
 UNSET = ("", SecretStr(""))
@@ -47,6 +48,18 @@ def missing(config: Config) -> list[str]:
     if config.zion_quiet_seconds <= config.zion_batch_timeout_seconds:
         problems.append("ZION_QUIET_SECONDS: must exceed ZION_BATCH_TIMEOUT_SECONDS, or a report could still run")
     return problems
+
+
+def data_dir(config: Config) -> Path:
+    """The data folder, made if it is missing. Raises ConfigError when it cannot be made or written."""
+    path = config.sentinel_data_dir
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"SENTINEL_DATA_DIR: {path} cannot be made: {error.strerror}"]) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise ConfigError([f"SENTINEL_DATA_DIR: {path} cannot be written"])
+    return path
 
 
 @lru_cache(maxsize=1)

@@ -3,6 +3,7 @@
 from typing import Annotated
 from urllib.parse import urlsplit
 
+import dj_database_url
 from pydantic import AfterValidator, Field, SecretStr
 
 from sentinel import origins, passthrough
@@ -29,6 +30,14 @@ def _redis_url(value: str) -> str:
     return value
 
 
+def _database_url(value: str) -> str:
+    try:
+        _ = value and dj_database_url.parse(value)
+    except ValueError:  # its text may show a part of the password
+        raise ValueError("must be a URL as postgres://user:password@host/name, its parts percent-encoded") from None
+    return value
+
+
 def _one_line(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if text != text.strip() or not text.isprintable():
@@ -52,6 +61,7 @@ OneLine = Annotated[str, AfterValidator(_header_value)]
 Origins = Annotated[str, AfterValidator(origins.checked)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 Secret = Annotated[SecretStr, AfterValidator(_one_line)]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from sentinel.kinds import Bytes, Count, HttpUrl, OneLine, Origins, RedisUrl, Seconds, Secret, Templates
+from sentinel.kinds import Bytes, Count, DatabaseUrl, HttpUrl, OneLine, Origins, RedisUrl, Seconds, Secret, Templates
 from sentinel.sources import RunFile, SecretFiles
 
 BASE_DIR = Path(__file__).resolve().parent.parent

@@ -2,7 +2,6 @@
 
 import os
 import secrets
-from pathlib import Path
 
 import dj_database_url
 
@@ -18,8 +17,7 @@ def _secret_key() -> str:
     """The configured key, else one made once and kept in the data folder (mode 0600)."""
     if configured := CONFIG.sentinel_secret_key.get_secret_value():
         return configured
-    DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = Path(DATA_DIR) / "secret_key"
+    path = configuration.data_dir(CONFIG) / "secret_key"
     try:
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(64))

@@ -38,9 +38,10 @@ def _process(module: str, function: str) -> Callable[[], int]:
 
 def _prepare_metrics(config: Config) -> None:
     """Set and clean the shared folder, unless our launcher did; before anything imports prometheus_client."""
-    os.environ.setdefault(metrics.VARIABLE, str(config.sentinel_data_dir.resolve() / "metrics"))
+    folder = configuration.data_dir(config).resolve()
+    os.environ.setdefault(metrics.VARIABLE, str(folder / "metrics"))
     if "SENTINEL_LAUNCHED" not in os.environ:
-        metrics.sweep(config.sentinel_data_dir.resolve() / os.environ[metrics.VARIABLE])
+        metrics.sweep(folder / os.environ[metrics.VARIABLE])
 
 
 def _stack(name: str) -> Callable[[], int]:

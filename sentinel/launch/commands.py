@@ -51,6 +51,7 @@ def serve() -> int:
 
 
 def _start(plan: Plan) -> int:
+    configuration.data_dir(plan.config)
     with runfile.hold(plan.data_dir) as file:
         runfile.claim(plan.data_dir, "sandbox" if plan.sandbox else "service")
         check_port(plan.config.sentinel_host, plan.config.sentinel_port)

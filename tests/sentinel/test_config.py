@@ -1,6 +1,8 @@
 """The settings: every problem named at once, secrets never shown, sources in their order."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +56,8 @@ def test_a_complete_configuration_misses_nothing(monkeypatch: pytest.MonkeyPatch
         ("ZION_API_URL", "zion.example"),
         ("ZION_API_URL", "https://user:pass@zion.example"),
         ("REDIS_URL", "http://localhost"),
+        ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "postgres://sentinel:unquoted#password@db/sentinel"),
         ("SENTINEL_PORT", "0"),
         ("SENTINEL_PORT", "many"),
         ("QUOTA_MODE", "strict"),
@@ -102,10 +106,12 @@ def test_a_secret_is_never_in_a_message_or_a_representation(monkeypatch: pytest.
     monkeypatch.setenv("ZION_API_KEY", "well-kept-secret")
     monkeypatch.setenv("OPENAI_API_KEY", " well-kept-secret\n")
     monkeypatch.setenv("ZION_API_URL", "https://well-kept-secret@zion")
+    monkeypatch.setenv("DATABASE_URL", "postgres://sentinel@well-kept-secret:well-kept-secret/x")
     assert "well-kept" not in " ".join(problems())
 
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.delenv("ZION_API_URL")
+    monkeypatch.delenv("DATABASE_URL")
     assert "well-kept" not in repr(config.load(None)) + str(config.load(None))
 
 
@@ -146,3 +152,26 @@ def test_celery_gets_its_own_spelling_of_a_socket(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("REDIS_URL", "unix:///run/redis.sock?db=2")
 
     assert config.load(None).celery_broker_url == "redis+socket:///run/redis.sock?virtual_host=2"
+
+
+def test_a_data_folder_is_made_and_one_that_cannot_be_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SENTINEL_DATA_DIR", str(tmp_path / "deep" / "down"))
+    assert config.data_dir(config.load(None)).is_dir()
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SENTINEL_DATA_DIR", str(tmp_path / "file" / "below"))
+    with pytest.raises(ConfigError, match=r"SENTINEL_DATA_DIR: .*/file/below cannot be made: Not a directory"):
+        config.data_dir(config.load(None))
+
+
+@pytest.mark.parametrize("command", ["manage.py doctor", "-m sentinel.launch serve", "-m sentinel.launch worker"])
+def test_no_command_answers_a_data_folder_that_cannot_be_with_a_traceback(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    environment = {**os.environ, **REQUIRED, "SENTINEL_DATA_DIR": str(tmp_path / "file")}
+
+    argv = [sys.executable, *command.split()]
+    done = subprocess.run(argv, cwd=config.BASE_DIR, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert "SENTINEL_DATA_DIR" in done.stderr
+    assert "Traceback" not in done.stderr
