@@ -161,6 +161,8 @@ def _applied(batch: Batch, outcomes: Sequence[ItemOutcome], policy: Policy, chan
             known = figures.setdefault(batch.items[position].external_id, {})
             known.update({name: said.get(name) for name in metrics if getattr(batch.items[position], name)})
     rest = [(remains(batch, at, refused), refused[0][1]) for at, refused in failed.items()]
+    if not credits:
+        return Resolution("rejected", None, children=_retried(batch, rest, policy, chance))
     fields = {"state": State.APPLIED.value, "reason": ""}
     if failed:
         fields["members"] = members_json(member for member in batch.members if member.item not in failed)

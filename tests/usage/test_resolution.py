@@ -69,6 +69,7 @@ def test_items_rejected_for_the_last_time_are_dead_letters_one_by_one() -> None:
 
     done = decide(batch, applied(BAD, BAD), KEYS, chance=0)
 
+    assert (done.outcome, done.to) == ("rejected", None), "nothing of it was delivered"
     assert [(child.place, len(child.draft.items), child.draft.reason) for child in done.children] == [
         ("dead", 1, "user not found"),
         ("dead", 1, "user not found"),
