@@ -25,6 +25,7 @@ from usage.inline import Inline
 from usage.journal import Journal
 from usage.recorder import Recorder
 from usage.send import terms_of
+from usage.trend import Refusals
 
 log = structlog.get_logger("runtime")
 _STOP_SECONDS = 3.0
@@ -92,7 +93,8 @@ class Runtime:
             inline=Inline(zion, terms_of(settings), settings.inline_budget_seconds),
         )
         runtime._housekeeping = [
-            spawn(work) for work in (runtime.recorder.run(), runtime.watch_streams(), runtime.end_streams())
+            spawn(work)
+            for work in (runtime.recorder.run(), runtime.watch_streams(), runtime.end_streams(), Refusals().run())
         ]
         return runtime
 

@@ -161,7 +161,7 @@ class Config(BaseSettings):
     sentinel_debug: bool = _setting(False, "Django's debug pages. Never in production.")
     metrics_token: Secret = _setting(SecretStr(""), "Bearer token for /metrics; empty leaves it open. Secret.")
     docs_api_key: Secret = _setting(SecretStr(""), "Key of /v1/docs and /v1/openapi.json; empty closes them. Secret.")
-    database_url: str = _setting("", "SQLite in the data folder when empty; postgres://... otherwise. Secret.")
+    database_url: DatabaseUrl = _setting("", "SQLite in the data folder when empty; postgres://... otherwise. Secret.")
     max_body_bytes: Bytes = _setting(8 * 1024 * 1024, "Largest request body.")
     max_upload_bytes: Bytes = _setting(
         128 * 1024 * 1024, "Largest request body of the endpoints that take files; it is passed on as it comes."

@@ -1,14 +1,15 @@
 """How much usage waits for Zion, where, and since when: for gauges, the summary command and the admin."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 from redis.exceptions import RedisError
 
 from sentinel import config
-from sentinel.lib import metrics
+from sentinel.lib import metrics, redis
+from sentinel.lib.clock import now_ms
 from sentinel.lib.redis import RedisUnavailable, ledger
 from usage import keys, outbox
 from usage.batch import Batch
@@ -34,6 +35,10 @@ class Backlog:
     drain_seconds: float = 0.0
 
 
+_NAMES = [each.name for each in fields(Backlog)]
+_OVER_SHARDS: dict[str, Callable[[Iterable[Any]], Any]] = {"oldest_age_seconds": max}
+
+
 def look(shard: int) -> Backlog:
     """The present figures. Raises RedisUnavailable."""
     try:
@@ -47,7 +52,7 @@ def look(shard: int) -> Backlog:
     except RedisError as error:
         raise RedisUnavailable("unreachable", str(error)) from error
     (seconds, micros), events, first, batches, delivered, held, dead = found
-    now_ms = seconds * 1000 + micros // 1000
+    present_ms = seconds * 1000 + micros // 1000
     waiting = outbox.get(shard, outbox.ids(shard, Place.BATCHES, _OLDEST_AMONG)) if batches else []
     since = [batch.created_ms for batch in waiting] + [int(entry_id.split(b"-")[0]) for entry_id, _ in first]
     return Backlog(
@@ -57,7 +62,7 @@ def look(shard: int) -> Backlog:
         delivered=delivered,
         held=held,
         dead=dead,
-        oldest_age_seconds=max(0.0, (now_ms - min(since)) / 1000) if since else 0.0,
+        oldest_age_seconds=max(0.0, (present_ms - min(since)) / 1000) if since else 0.0,
         drain_seconds=_drain_seconds(events, batches, waiting),
     )
 
@@ -70,11 +75,31 @@ def _drain_seconds(events: int, batches: int, waiting: Sequence[Batch]) -> float
     return round((batches + math.ceil(events / events_a_batch)) / settings.zion_requests_per_second, 1)
 
 
-def measure(shard: int) -> None:
-    """Set the gauges. With several shards they show the shard that was measured last."""
-    found = look(shard)
+def measure() -> Backlog:
+    """Set the gauges to what is true of all shards and workers now, and return it. Raises RedisUnavailable.
+
+    Redis knows it all, so any process can: where workers have a metrics folder of their own, gateways show it.
+    """
+    shards = [look(shard) for shard in range(config.get().usage_shards)]
+    found = Backlog(**{name: _OVER_SHARDS.get(name, sum)(getattr(each, name) for each in shards) for name in _NAMES})
     metrics.USAGE_BACKLOG.set(found.events + found.batches)
     metrics.USAGE_OLDEST.set(found.oldest_age_seconds)
+    metrics.USAGE_SET_ASIDE.labels("held").set(found.held)
+    metrics.USAGE_SET_ASIDE.labels("dead").set(found.dead)
+    metrics.USAGE_LAST_SUCCESS.set(int(_asked("GET", keys.last_success()) or 0) / 1000)
+    return found
+
+
+def note_success() -> None:
+    """Zion has confirmed usage just now. Raises RedisUnavailable."""
+    _asked("SET", keys.last_success(), now_ms())
+
+
+def _asked(*command: Any) -> Any:
+    try:
+        return redis.command(*command)
+    except RedisError as error:
+        raise RedisUnavailable("unreachable", str(error)) from error
 
 
 def due(shard: int) -> int:

@@ -1,4 +1,4 @@
-"""What was used and delivered, hour by hour, for the dashboard. A fixed number of queries, each over a bounded time."""
+"""What was used, delivered and noted, hour by hour, for the dashboard: a few queries, each over a bounded time."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,13 +6,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-from django.db.models import CharField, Count, F, Q, Sum
+from django.db.models import CharField, Count, Q, Sum
 from django.db.models.functions import Cast, Substr
 
+from usage import trend
 from usage.models import BatchRecord, DeadLetter, HourlyTotal
 
 HOURS = 24
 _HOUR = "%Y-%m-%d %H"
+_BY_QUOTA, _BY_RATE = ("quota", "held"), ("rate", "tokens", "concurrent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +43,38 @@ def used(now: datetime) -> dict[str, list[int]]:
 
 
 def delivered(now: datetime) -> dict[str, list[int]]:
-    """Batches delivered, attempts that failed before, and letters set aside, per hour."""
+    """Batches delivered, and letters set aside, per hour."""
     wanted = hours(now)
     batches = _per_hour(
         BatchRecord.objects.filter(delivered_at__gte=wanted[0]),
         "delivered_at",
         batches=Count("pk"),
-        failures=Sum(F("tries") - 1, filter=Q(tries__gt=1), default=0),
     )
     letters = _per_hour(DeadLetter.objects.filter(since__gte=wanted[0]), "since", letters=Count("pk"))
     return {
         "batches": _spread(wanted, batches, "batches"),
-        "failures": _spread(wanted, batches, "failures"),
         "letters": _spread(wanted, letters, "letters"),
     }
+
+
+def noted(now: datetime) -> dict[str, list[int]]:
+    """Per hour: failed attempts, refusals by kind, the most that waited, its age, how long the breaker was open (%).
+
+    Raises RedisUnavailable.
+    """
+    figures: dict[str, list[int]] = {}
+    for at, found in enumerate(trend.read(hours(now))):
+        refused = {name: int(count) for name, count in found.items() if name.startswith("refused:")}
+        row = {
+            **{name: int(found.get(name, 0)) for name in ("failed", "waiting", "oldest")},
+            "open": round(100 * found.get("open", 0) / found["looks"]) if found.get("looks") else 0,
+            "quota": sum(refused.get(f"refused:{name}", 0) for name in _BY_QUOTA),
+            "rate": sum(refused.get(f"refused:{name}", 0) for name in _BY_RATE),
+        }
+        row["other"] = sum(refused.values()) - row["quota"] - row["rate"]
+        for name, figure in row.items():
+            figures.setdefault(name, [0] * HOURS)[at] = figure
+    return figures
 
 
 def chart(now: datetime, lines: Iterable[Line], suffix: str = "") -> str:

@@ -60,30 +60,44 @@ def _now() -> dict[str, Any]:
 
 def _charts(now: datetime) -> dict[str, Any]:
     used, sent = charts.used(now), charts.delivered(now)
+    shown = [
+        _chart("Calls", now, [Line("calls", _INDIGO, used["calls"]), Line("not exact", _AMBER, used["inexact"])]),
+        _chart(
+            "Tokens",
+            now,
+            [Line("input", _TEAL, _thousands(used["input"])), Line("output", _INDIGO, _thousands(used["output"]))],
+            suffix="k",
+        ),
+        _chart(
+            "Deliveries",
+            now,
+            [Line("batches delivered", _TEAL, sent["batches"]), Line("set aside", _RED, sent["letters"])],
+        ),
+    ]
     return {
         "totals": [
             ("Calls, 24 h", f"{sum(used['calls']):,}", f"{sum(used['inexact']):,} not by the provider's figures"),
             ("Tokens, 24 h", f"{sum(used['input']) + sum(used['output']):,}", "input and output, as delivered"),
         ],
-        "charts": [
-            _chart("Calls", now, [Line("calls", _INDIGO, used["calls"]), Line("not exact", _AMBER, used["inexact"])]),
-            _chart(
-                "Tokens",
-                now,
-                [
-                    Line("input", _TEAL, _thousands(used["input"])),
-                    Line("output", _INDIGO, _thousands(used["output"])),
-                ],
-                suffix="k",
-            ),
-            _chart("Deliveries", now, [Line("batches delivered", _TEAL, sent["batches"])]),
-            _chart(
-                "Failures",
-                now,
-                [Line("failed attempts", _AMBER, sent["failures"]), Line("set aside", _RED, sent["letters"])],
-            ),
-        ],
+        "charts": shown + _trends(now),
     }
+
+
+def _trends(now: datetime) -> list[dict[str, Any]]:
+    """What only Redis tells over time; nothing while it is away."""
+    try:
+        found = charts.noted(now)
+    except RedisUnavailable:
+        return []  # the page says so already
+    kinds = (("quota", _AMBER), ("rate", _INDIGO), ("other", _GREY))
+    refused = [Line(kind, colour, found[kind]) for kind, colour in kinds]
+    return [
+        _chart("Failed attempts", now, [Line("attempts that Zion did not confirm", _AMBER, found["failed"])]),
+        _chart("Refusals", now, refused),
+        _chart("Waiting for Zion", now, [Line("most calls and batches at once", _INDIGO, found["waiting"])]),
+        _chart("Oldest that waited", now, [Line("age", _TEAL, found["oldest"])], suffix="s"),
+        _chart("Breaker open", now, [Line("share of the time", _RED, found["open"])], suffix="%"),
+    ]
 
 
 def _chart(title: str, now: datetime, lines: list[Line], suffix: str = "") -> dict[str, Any]:

@@ -49,6 +49,16 @@ def permits() -> str:
     return f"{config.get().redis_key_prefix}zion:permits"
 
 
+def last_success() -> str:
+    """String: when a worker last had usage confirmed by Zion, ms."""
+    return f"{config.get().redis_key_prefix}zion:last-success"
+
+
+def trend(hour: int) -> str:
+    """Sorted set: figures of one hour (hours since 1970) for the dashboard, by name."""
+    return f"{config.get().redis_key_prefix}trend:{hour}"
+
+
 def nudges() -> str:
     """Channel: gateways say here that enough events wait. Holds nothing."""
     return f"{config.get().redis_key_prefix}usage:nudge"

@@ -5,7 +5,7 @@ against overlap, and nothing with a lease that a killed worker would leave behin
 each event once and claim each batch once, so they only share the work.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from threading import Event, Lock, Thread
@@ -20,7 +20,7 @@ from sentinel.lib import metrics
 from sentinel.lib.clock import monotonic
 from sentinel.lib.redis import RedisUnavailable
 from sentinel.zion.client import Zion
-from usage import backlog, history
+from usage import backlog, history, trend
 from usage.flush import Summary, flush
 from usage.nudge import Listener
 from usage.reaper import adopt, may_reap, reap
@@ -97,14 +97,28 @@ def deliver(*, budget_seconds: float) -> list[Summary]:
         with _rhythm.only_one(shard) as is_first:
             if is_first:
                 done += _deliver_shard(shard, budget_seconds)
+    if done:
+        _look_around(done)
     return done
+
+
+def _look_around(done: Sequence[Summary]) -> None:
+    """What waits now, for gauges and dashboard. Delivery goes on without."""
+    try:
+        failed = sum(each.not_applied + each.ambiguous + each.split + each.rejected for each in done)
+        is_open = terms_of(config.get()).breaker.look().state != "closed"
+        if any(each.applied for each in done):
+            backlog.note_success()
+        trend.note_pass(backlog.measure(), failed=failed, is_open=is_open)
+    except RedisUnavailable as error:
+        metrics.REDIS_ERRORS.labels(error.reason).inc()
+        log.warning("backlog_not_seen", reason=str(error))
 
 
 def _deliver_shard(shard: int, budget_seconds: float) -> list[Summary]:
     settings = config.get()
     try:
         summary = flush(shard, _zion(), terms_of(settings), budget_seconds=budget_seconds, stop=_rhythm.stop)
-        backlog.measure(shard)
         history.write(shard)
         if summary.held or summary.dead_items:
             history.note_set_aside()

@@ -17,6 +17,8 @@ from sentinel import __version__, config
 from sentinel.exceptions import Forbidden, MethodNotAllowed
 from sentinel.lib import clock, redis
 from sentinel.lib import metrics as counted
+from usage import backlog
+from usage.send import terms_of
 
 _CHECK_SECONDS = 0.5
 
@@ -59,8 +61,23 @@ async def metrics(request: HttpRequest) -> HttpResponse:
     if expected and not hmac.compare_digest(given.encode(), f"Bearer {expected}".encode()):
         raise Forbidden("A token is needed to read metrics.", code="metrics_token_needed")
     counted.flush()
+    await _measure_backlog()
     page = await asyncio.to_thread(_collect)
     return HttpResponse(page, content_type=exposition.CONTENT_TYPE_LATEST)
+
+
+async def _measure_backlog() -> None:
+    """What waits for Zion, from Redis: workers may have a metrics folder of their own."""
+    try:
+        async with asyncio.timeout(_CHECK_SECONDS):
+            await asyncio.to_thread(_measure)
+    except (redis.RedisUnavailable, TimeoutError) as error:
+        counted.of(counted.REDIS_ERRORS, getattr(error, "reason", "slow")).inc()
+
+
+def _measure() -> None:
+    backlog.measure()
+    terms_of(config.get()).breaker.look()  # sets its gauge
 
 
 def _collect() -> bytes:

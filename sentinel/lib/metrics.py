@@ -56,6 +56,12 @@ USAGE_SUCCESS = Counter("sentinel_usage_success_total", "Usage items confirmed b
 USAGE_FAILED = Counter("sentinel_usage_failed_total", "Attempts that did not confirm.", ["outcome"])
 USAGE_DEAD = Counter("sentinel_usage_dead_total", "Items set aside as dead letters.")
 USAGE_AMBIGUOUS = Counter("sentinel_usage_ambiguous_total", "Attempts with an unknown outcome.")
+USAGE_SET_ASIDE = Gauge(
+    "sentinel_usage_set_aside", "Batches that wait for an operator now.", ["kind"], multiprocess_mode="mostrecent"
+)
+USAGE_LAST_SUCCESS = Gauge(
+    "sentinel_usage_last_success_timestamp_seconds", "When Zion last confirmed usage.", multiprocess_mode="max"
+)
 CIRCUIT_STATE = Gauge("sentinel_usage_circuit_state", "0 closed, 1 half-open, 2 open.", multiprocess_mode="mostrecent")
 
 _MODEL_FAMILIES = (

@@ -1,11 +1,13 @@
 """The figures that operators watch."""
 
+import time
+
 import pytest
 
 from sentinel import config
 from sentinel.lib import metrics
 from sentinel.lib.redis import ledger as connect
-from tests.usage.make import REFUSED, SHARD, FakeZion, Step, make_event, make_terms, settle
+from tests.usage.make import REFUSED, SHARD, UNCLEAR, FakeZion, Step, make_event, make_terms, settle
 from usage import backlog, keys
 from usage.flush import flush, seal_waiting
 
@@ -24,12 +26,38 @@ def test_each_place_is_counted_and_the_oldest_gives_the_age() -> None:
     settle(make_event("ada"))
 
     found = backlog.look(SHARD)
-    backlog.measure(SHARD)
+    measured = backlog.measure()
 
     assert (found.events, found.batches, found.retrying, found.delivered, found.held, found.dead) == (1, 1, 1, 1, 0, 0)
     assert 0 <= found.oldest_age_seconds < 5
+    assert measured == found
     assert metrics.USAGE_BACKLOG._value.get() == 2
     assert backlog.due(SHARD) == 0
+
+
+def test_what_is_set_aside_and_the_last_success_have_a_gauge() -> None:
+    backlog.measure()
+    assert metrics.USAGE_LAST_SUCCESS._value.get() == 0
+
+    settle(make_event("ada"))
+    flush(SHARD, FakeZion(Step(applies=True, answer=UNCLEAR)), make_terms(honours_keys=False))
+    connect().xadd(keys.stream(SHARD), {"c": "junk", "e": b"junk"})
+    seal_waiting(SHARD, make_terms())
+    backlog.note_success()
+    backlog.measure()
+
+    assert [metrics.USAGE_SET_ASIDE.labels(kind)._value.get() for kind in ("held", "dead")] == [1, 1]
+    assert time.time() - metrics.USAGE_LAST_SUCCESS._value.get() < 60
+
+
+def test_gauges_are_about_all_shards_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("USAGE_SHARDS", "2")
+    config.get.cache_clear()
+    for shard in range(2):
+        connect().xadd(keys.stream(shard), {"c": "call", "e": "{}"})
+
+    assert backlog.measure().events == 2
+    assert metrics.USAGE_BACKLOG._value.get() == 2
 
 
 def test_an_old_batch_shows(ledger: object) -> None:

@@ -1,6 +1,8 @@
 """Ticks, and the timer that stands in for them; with a real Celery worker on a real broker."""
 
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from threading import Event, Thread
 from threading import enumerate as enumerate_threads
 
@@ -11,12 +13,13 @@ from django.db import connection
 
 import sentinel.celery as wiring
 from sentinel import config
+from sentinel.lib import metrics
 from sentinel.lib.clock import monotonic
 from sentinel.lib.redis import ledger as connect
 from tests.servers import Served, free_port
 from tests.usage.make import SHARD, make_event, quota, settle
 from tests.wait import until
-from usage import keys, outbox, tasks
+from usage import backlog, keys, outbox, tasks, trend
 from usage.models import CallRecord, DeadLetter
 from usage.resolution import Place
 
@@ -70,6 +73,18 @@ def test_a_tick_delivers_and_writes_history(zion: Served) -> None:
     assert quota("ext-ada", "input") == {"used": 10, "pending": 0}
     assert CallRecord.objects.count() == 2
     assert outbox.ids(SHARD, Place.DELIVERED) == []
+    assert backlog.measure().batches == 0
+    assert time.time() - metrics.USAGE_LAST_SUCCESS._value.get() < 60
+
+
+def test_a_pass_notes_what_failed_for_the_dashboard(zion: Served) -> None:
+    settle(make_event("ada"))
+    zion.tell("/_control/faults", {"kind": "status", "status": 500, "on": "batch"})
+
+    tasks.flush_tick()
+
+    (found,) = trend.read([datetime.now(UTC)])
+    assert (found["failed"], found["waiting"]) == (1, 1)
 
 
 @pytest.mark.parametrize("fault", ["apply_then_cut", "apply_then_status", "garbage", "cut", "drop_results", "shuffle"])
