@@ -1,5 +1,6 @@
 """The admin with a long history: pages of 100,000 batches cost about what pages of ten cost."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -66,8 +67,8 @@ def test_searches_and_filters_have_an_index(olivia: Client, model: Any) -> None:
         (listed,) = [query["sql"] for query in asked if f'FROM "usage_{name}"' in query["sql"]]
         plan = _plan(listed)
 
-        assert "USING" in plan, (part, plan)
-        assert f"SCAN usage_{name}\n" not in plan, (part, plan)
+        assert re.search(r"USING (COVERING )?INDEX|Index (Only )?Scan", plan), (part, plan)
+        assert not re.search(rf"SCAN usage_{name}\n|Seq Scan", plan), (part, plan)
 
 
 def _counts(sql: str) -> bool:
@@ -77,5 +78,9 @@ def _counts(sql: str) -> bool:
 
 def _plan(sql: str) -> str:
     with connection.cursor() as cursor:
-        cursor.execute("EXPLAIN QUERY PLAN " + sql.replace("%", "%%"))
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")  # tables of tests are empty: it would read them whole
+            cursor.execute(f"EXPLAIN {sql}")
+        else:
+            cursor.execute("EXPLAIN QUERY PLAN " + sql.replace("%", "%%"))
         return "".join(f"{row[-1]}\n" for row in cursor.fetchall())

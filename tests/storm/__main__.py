@@ -20,6 +20,7 @@ def main() -> int:
     parser.add_argument("--fault-every", type=float, default=0.5, metavar="SECONDS")
     parser.add_argument("--kill-every", type=float, default=3.0, metavar="SECONDS")
     parser.add_argument("--rate", type=int, default=20, help="requests to Zion in any second (20)")
+    parser.add_argument("--database-url", default="", metavar="URL", help="an empty database for the history (SQLite)")
     parser.add_argument("--seed", type=int, default=1)
     told = parser.parse_args()
     plan = Plan(
@@ -31,6 +32,7 @@ def main() -> int:
         kill_every_seconds=told.kill_every,
         requests_per_second=told.rate,
         seed=told.seed,
+        database_url=told.database_url,
         patience_seconds=max(600.0, told.seconds),
     )
     logs.configure("WARNING", sys.stderr)  # standard output is for the report

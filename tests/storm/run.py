@@ -1,10 +1,8 @@
 """One storm from its first event to the comparison of the ledgers."""
 
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from threading import Event
 from typing import Any
@@ -37,6 +35,7 @@ class Plan:
     beats: int = 2
     seed: int = 1
     patience_seconds: float = 600.0
+    database_url: str = ""
 
 
 @dataclass(slots=True)
@@ -68,6 +67,8 @@ def storm(plan: Plan) -> Report:
         "ZION_HONOURS_KEYS": str(plan.honours_keys).lower(),
         "ZION_REQUESTS_PER_SECOND": str(plan.requests_per_second),
     }
+    if plan.database_url:
+        settings["DATABASE_URL"] = plan.database_url
     with staged(workers=plan.workers, beats=plan.beats, settings=settings) as stage:
         stage.zion.tell("/_control/keys", {"honour": plan.honours_keys})
         users = make_users(stage, plan.users)
@@ -124,8 +125,7 @@ def _compare(stage: Stage, ours: Sums, report: Report) -> None:
         if not expected - unsure <= found <= expected:
             report.differences.append(f"{' '.join(at)}: ours {expected}, of it held {unsure}, at Zion {found}")
     report.dead_batches = len(outbox.ids(SHARD, Place.DEAD))
-    with closing(sqlite3.connect(stage.folder / "history.sqlite3", timeout=10)) as database:
-        report.rows = database.execute("SELECT count(*) FROM usage_callrecord").fetchone()[0]
+    report.rows = stage.delivered_calls()
     if report.rows + report.held_calls != report.calls:
         report.differences.append(f"{report.calls} calls, {report.rows} rows, {report.held_calls} held")
     books = stage.zion.ask("/_control/ledger")

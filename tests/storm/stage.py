@@ -1,12 +1,15 @@
 """The processes of a storm: one Redis, Zion's simulator, several workers and beats, each with a folder of its own."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 from sentinel import config
+from sentinel.config import BASE_DIR
 from sentinel.launch.probes import alive_file, is_alive
 from sentinel.launch.process import Child
 from sentinel.lib.redis import ledger
@@ -74,6 +77,14 @@ class Stage(Stack):
     def redis_memory_mb(self) -> float:
         """What Redis says that its data takes."""
         return int(self._ledger.info("memory")["used_memory"]) / 2**20
+
+    def delivered_calls(self) -> int:
+        """Calls in the history, whichever database it is in."""
+        asked = subprocess.run(
+            [sys.executable, "manage.py", "export_usage", "--dry-run"],
+            cwd=BASE_DIR, env=self._environment(), capture_output=True, text=True, check=True, timeout=120,
+        )  # fmt: skip
+        return int((asked.stdout + asked.stderr).split()[0])
 
     def _process(self, name: str) -> Child:
         folder = self.folder / name
