@@ -18,7 +18,7 @@ def listed(found: look.Users) -> dict[str, Any]:
             show.link(url_of(user.external_id), user.external_id),
             show.label("blocked") if user.blocked else "",
             show.moment(user.fetched_ms),
-            ", ".join(user.quotas) or "unlimited",
+            ", ".join(user.quotas) or ("unlimited" if user.fetched_ms else show.NOTHING),
             user.open_calls,
         ]
         for user in sorted(found.rows, key=lambda user: user.external_id)

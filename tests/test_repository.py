@@ -55,6 +55,7 @@ COVERED_BY: dict[str, str] = {
     "scripts/config_docs.py": "tests/sentinel/test_config_docs.py",
     "sentinel/__init__.py": "tests/test_repository.py",
     "sentinel/asgi.py": "tests/launch/test_run.py",
+    "sentinel/formats/en/formats.py": "tests/admin/test_pages.py",
     "sentinel/exceptions.py": "tests/test_repository.py",
     "sentinel/launch/__main__.py": "tests/launch/test_main.py",
     "sentinel/launch/commands.py": "tests/launch/test_run.py",

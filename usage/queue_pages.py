@@ -172,7 +172,7 @@ def _detail(found: Found, *, may_act: bool) -> dict[str, Any]:
 
 
 def _evidence(batch: Batch) -> dict[str, Any]:
-    doubt = {name: getattr(batch.doubt, name) for name in batch.doubt.__dataclass_fields__}
+    doubt = {name: getattr(batch.doubt, name) for name in ("reason", "status", "equal", "total", "cleared")}
     return {**doubt, "since": show.moment(batch.doubt.since_ms), "last": show.moment(batch.doubt.last_ms)}
 
 

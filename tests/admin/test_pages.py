@@ -58,6 +58,13 @@ def test_what_was_set_aside_is_in_its_place_and_offers_its_ways_out(
     assert act in shown
 
 
+def test_times_are_written_to_the_second_on_every_page(olivia: Client) -> None:
+    OperatorAction.objects.create(who="otto", what="x")
+    OperatorAction.objects.update(at=datetime(2026, 11, 23, 18, 4, 5, tzinfo=UTC))
+
+    assert "2026-11-23 18:04:05" in page_of(olivia, "/admin/usage/operatoraction/")
+
+
 def test_a_batch_page_shows_items_calls_evidence_and_bytes(olivia: Client) -> None:
     batch_id = held()
 

@@ -152,6 +152,14 @@ def test_a_block_needs_a_reason_holds_and_is_lifted(olivia: Client) -> None:
     assert done == [("olivia", "block ext-ada", "shared their token"), ("olivia", "unblock ext-ada", "")]
 
 
+def test_a_user_who_was_never_read_from_zion_is_not_called_unlimited(olivia: Client) -> None:
+    operate.revoke("ext-ada")
+    assert "unlimited" not in page_of(olivia, USERS)
+
+    connect().hset(keys.user("ext-ada"), "fetched_at", 1_780_000_000_000)
+    assert "unlimited" in page_of(olivia, USERS)
+
+
 def test_revoked_tokens_show_as_asked_again(olivia: Client, cache: redis.Redis) -> None:
     know()
     remember(cache, "ada-token", "ext-ada")
