@@ -39,15 +39,16 @@ class Owner:
     def __init__(self, call: Call, exchange: Exchange, runtime: Runtime, renew: Renew) -> None:
         self._call, self._exchange, self._runtime, self._renew = call, exchange, runtime, renew
         self._task: asyncio.Task[None] | None = None
-        self._opened: asyncio.Future[RelayResponse] = asyncio.get_running_loop().create_future()
-        self._way_out: asyncio.Future[Send] = asyncio.get_running_loop().create_future()
+        loop = self._loop = asyncio.get_running_loop()
+        self._opened: asyncio.Future[RelayResponse] = loop.create_future()
+        self._way_out: asyncio.Future[Send] = loop.create_future()
         self.external_id = call.principal.external_id
         self._stop: Stop | None = None
         self._may_have_left = self._has_left = self._is_ending = False
         self._is_events = call.is_stream  # whether a client that leaves ends the answer
         self.relay: Relay | Download | None = None
         self._thinking: Grant | None = None  # of a call that the provider has, and has not begun to answer
-        self._spoke = asyncio.get_running_loop().time()  # when the client last heard something
+        self._spoke = loop.time()  # when the client last heard something
 
     async def plain(self) -> RelayResponse:
         """A call whose answer is read whole; it is always read to its end."""
@@ -88,10 +89,8 @@ class Owner:
             self._runtime.recorder.closed(grant)
             await release(grant)
             self._runtime.admission.queue.ended(grant.external_id)
-        if isinstance(error, NeverSent):
-            return error.error
         if not isinstance(error, TimeoutError):
-            return error
+            return error.error if isinstance(error, NeverSent) else error
         metrics.of(metrics.UPSTREAM_ERRORS, "timeout").inc()
         return UpstreamTimeout()
 
@@ -151,8 +150,7 @@ class Owner:
 
     async def _refuse(self, error: BaseException, cause: BaseException | None = None) -> None:
         """Have the caller told of an error: as the answer, or as the last event of one that has begun."""
-        if isinstance(error, asyncio.CancelledError) and self._stop is not None:
-            error = error_of(self._stop)
+        error = error_of(self._stop) if isinstance(error, asyncio.CancelledError) and self._stop else error
         if not self._opened.done():
             if not isinstance(error, CallError):
                 raise error from cause
@@ -162,7 +160,7 @@ class Owner:
             await self._say(errors.sse_event(error, self._call.call_id))
 
     async def _say(self, event: bytes) -> None:
-        self._spoke = asyncio.get_running_loop().time()
+        self._spoke = self._loop.time()
         await Gate(self._way_out)({"type": "http.response.body", "body": event, "more_body": True})
 
     def keep_alive(self, silent_since: float) -> None:
@@ -226,10 +224,10 @@ class Owner:
                 self._way_out.set_result(nowhere)
             return
         drains = config.get().stream_on_disconnect == "drain" and self.relay is not None
-        if not drains or self._stop is not None or not self._way_out.done():
+        if not drains or self._stop or not self._way_out.done():
             self.stop(Stop.LEFT)
         else:
-            asyncio.get_running_loop().call_later(config.get().stream_drain_seconds, self.stop, Stop.LEFT)
+            self._loop.call_later(config.get().stream_drain_seconds, self.stop, Stop.LEFT)
 
     def stop(self, reason: Stop) -> None:
         """Cancel the owner, once, unless it is settling, giving back its hold, or done."""

@@ -75,14 +75,6 @@ OPERATIONS: dict[str, Part] = {
     "POST /audio/transcriptions": _carried(_WORDS | answers.events("Pieces of text"), bodies.TRANSCRIPTION),
     "POST /audio/translations": _carried(_WORDS, bodies.TRANSLATION),
 }
-# Entries that may stand there before their route does.
-EXPECTED = frozenset(
-    {
-        "POST /embeddings", "POST /responses", "POST /moderations",
-        "POST /images/generations", "POST /images/edits", "POST /images/variations",
-        "POST /audio/speech", "POST /audio/transcriptions", "POST /audio/translations",
-    }
-)  # fmt: skip
 
 # Parameters of paths, by name.
 PARAMETERS: dict[str, Part] = {

@@ -296,7 +296,7 @@ async def test_a_client_that_leaves_while_its_stream_without_a_head_is_settled_c
 ) -> None:
     stage.upstream.reply = reply
     recorder = stage.recorder = PausedRecorder(stage.journal)
-    opening = asyncio.ensure_future(stage.owner(stream=True).stream())
+    opening = asyncio.ensure_future(stage.owner(stream=True).passing())
     await recorder.begun.wait()
 
     stage.left.set()

@@ -27,11 +27,9 @@ SCRIPT = {"pieces": EVENTS, "interval_ms": INTERVAL_MS}
 @pytest.mark.timeout(300)
 async def test_a_thousand_streams_of_two_minutes_complete_beside_new_calls() -> None:
     with running(gateways=1, settings=SETTINGS) as stack:
-        __import__("atexit").register(lambda: None)
         people, cleo = stack.people(PEOPLE, "ada"), stack.person("dora")
         worker = stack.gateway_workers()[0]
         idle = machine.memory_mb(worker)
-        print(stack.folder)
         streams = [asyncio.ensure_future(_pieces(stack, people[at % PEOPLE])) for at in range(STREAMS)]
         await eventually(lambda: _active(stack, people) == STREAMS, 60.0, "all streams are open")
 

@@ -58,7 +58,7 @@ def test_every_answer_is_as_the_document_says_and_each_call_counts_once(own_stac
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", str(document), "--url", own_stack.url),
             *("--header", f"Authorization: Bearer {dora.token}", "--generation-deterministic"),
-            *("--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples", "300"),
+            *("--phases", "examples,coverage,fuzzing", "--mode", "all", "--max-examples", "100"),
             *("--checks", "all", "--exclude-checks", NOT_OURS, "--continue-on-failure", "--warnings", "off"),
             *("--report", "json", "--report-json-path", str(report), "--no-color"),
         ],
