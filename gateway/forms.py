@@ -11,15 +11,18 @@ from sentinel.exceptions import BadRequest
 MAX_PART_HEAD_BYTES = 8 * 1024
 MAX_VALUE_BYTES = 1024
 _BOUNDARY = re.compile(rb';[ \t]*boundary=(?:"([^"\\]{1,70})"|([0-9A-Za-z\'()+_,./:=?-]{1,70}))[ \t]*(?:;|\Z)', re.I)
-_DISPOSITION = re.compile(rb"^content-disposition:[ \t]*form-data([^\r\n]*)", re.I | re.M)
-_PARAMETER = re.compile(rb';[ \t]*([^\s=;"]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;\s"]*))')
+_BOUNDARY_NAME = re.compile(rb";[ \t]*boundary[ \t]*=", re.I)
+_DISPOSITION = re.compile(rb"content-disposition[ \t]*:[^;]*(.*)", re.I | re.S)
+_PARAMETER = re.compile(rb';[ \t]*+([^\s=;"]++)[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"[ \t]*+|([^;"]*+))', re.S)
+_PARAMETERS = re.compile(rb"(?:%b)*+;?[ \t]*+" % _PARAMETER.pattern, re.S)
 
 
 def boundary_of(content_type: bytes) -> bytes:
     """The boundary that a content type names. Raises BadRequest: without one nobody can read the form."""
     match = _BOUNDARY.search(content_type)
-    if match is None or not content_type.lower().startswith(b"multipart/form-data"):
-        raise BadRequest("A multipart form needs a boundary in its Content-Type.", code="invalid_form")
+    named = len(_BOUNDARY_NAME.findall(content_type))
+    if match is None or named != 1 or not content_type.lower().startswith(b"multipart/form-data"):
+        raise BadRequest("A multipart form needs one boundary in its Content-Type.", code="invalid_form")
     return match[1] or match[2]
 
 
@@ -50,11 +53,13 @@ class FormWatch:
     def _read_content(self) -> bool:
         at = self._buffer.find(self._mark)
         after = at + len(self._mark)
+        # Where the boundary is not seen yet, it may have begun with the last bytes.
+        passed = at if at >= 0 else max(len(self._buffer) - len(self._mark) + 1, 0)
+        if self._is_wanted and passed > MAX_VALUE_BYTES + 2:
+            raise BadRequest(f"{self._field.decode()} is too long.", param=self._field.decode())
         if at < 0 or len(self._buffer) < after + 2:
-            if self._is_wanted and (at if at >= 0 else len(self._buffer) - len(self._mark)) > MAX_VALUE_BYTES:
-                raise BadRequest(f"{self._field.decode()} is too long.", param=self._field.decode())
-            if not self._is_wanted and at < 0:
-                self._buffer = self._buffer[-len(self._mark) :]  # the boundary may have begun
+            if not self._is_wanted:
+                self._buffer = self._buffer[passed:]
             return False
         if self._is_wanted:
             self._take(self._buffer[:at])
@@ -69,9 +74,9 @@ class FormWatch:
 
     def _read_head(self) -> bool:
         end = self._buffer.find(b"\r\n\r\n")
+        if (end if end >= 0 else len(self._buffer) - 3) > MAX_PART_HEAD_BYTES:
+            raise BadRequest("A part of the form has a head without end.", code="invalid_form")
         if end < 0:
-            if len(self._buffer) > MAX_PART_HEAD_BYTES:
-                raise BadRequest("A part of the form has a head without end.", code="invalid_form")
             return False
         if _name_in(self._buffer[:end]) == self._field:
             if self._seen:
@@ -90,8 +95,18 @@ class FormWatch:
 
 
 def _name_in(head: bytes) -> bytes:
-    line = _DISPOSITION.search(head)
-    for parameter, quoted, plain in _PARAMETER.findall(line[1] if line else b""):
-        if parameter.lower() == b"name":
-            return bytes(quoted or plain)
-    return b""
+    """The field that a part's head names, b"" without one. Raises BadRequest where others could read another name."""
+    lines = head.split(b"\r\n")
+    said = [match[1] for line in lines if (match := _DISPOSITION.match(line))]
+    read = [found for parameters in said for found in _PARAMETER.findall(parameters)]
+    names = [quoted or plain.strip() for parameter, quoted, plain in read if _is_name(parameter)]
+    is_folded = any(line[:1] in {b" ", b"\t"} or b"\r" in line or b"\n" in line for line in lines)
+    is_clear = len(said) <= 1 and len(names) <= 1 and all(map(_PARAMETERS.fullmatch, said))
+    is_encoded = any(b"*" in parameter or b"\\" in quoted for parameter, quoted, _ in read if _is_name(parameter))
+    if is_folded or is_encoded or not is_clear:
+        raise BadRequest("A part of the form has a head that can be read in two ways.", code="invalid_form")
+    return bytes(names[0]) if names else b""
+
+
+def _is_name(parameter: bytes) -> bool:
+    return parameter.lower().partition(b"*")[0] == b"name"
