@@ -15,6 +15,7 @@ from gateway.relay import Stop
 from gateway.responses import nowhere
 from gateway.upstream import Reply
 from limits.values import Grant
+from sentinel import config
 from sentinel.exceptions import UpstreamError
 from sentinel.lib.asgi import Send
 from usage.lease import Lease
@@ -32,7 +33,7 @@ class Download:
     ) -> None:
         self._call, self._grant, self._reply, self._lease, self._settle = call, grant, reply, lease, settle
         self._kept = bytearray()
-        self._is_whole = True
+        self._is_whole = self._may_be_json = True
         self._is_settled = self.is_settling = False
         self.is_sending = False
         self.heard = asyncio.get_running_loop().time()
@@ -47,7 +48,7 @@ class Download:
         except asyncio.CancelledError:
             if stopped() is None:
                 raise
-        except UpstreamError:
+        except (UpstreamError, TimeoutError):
             log.warning("download_broke", call_id=self._call.call_id)
         finally:
             self._reply.close()
@@ -58,12 +59,19 @@ class Download:
     async def _pass_all(self) -> bytes:
         """Everything but the last byte, which is returned."""
         loop, held = asyncio.get_running_loop(), b""
-        while chunk := await self._reply.read_some():
+        while chunk := await self._read_some():
             self.heard = loop.time()
             self._keep(chunk)
             ready, held = held + chunk[:-1], chunk[-1:]
             await self._pass(ready)
         return held
+
+    async def _read_some(self) -> bytes:
+        """The next bytes. An owner is stopped once: after that nobody else notices that the provider is silent."""
+        if self._stopped() is None:
+            return await self._reply.read_some()
+        async with asyncio.timeout(config.get().upstream_idle_seconds):
+            return await self._reply.read_some()
 
     async def _pass(self, part: bytes) -> None:
         self.is_sending = True
@@ -78,6 +86,7 @@ class Download:
     def _keep(self, chunk: bytes) -> None:
         self._kept += chunk
         if len(self._kept) > _WHOLE_BYTES:
+            self._may_be_json = self._may_be_json and (not self._is_whole or self._kept.lstrip().startswith(b"{"))
             self._is_whole = False
             del self._kept[:-_TAIL_BYTES]
 
@@ -85,7 +94,7 @@ class Download:
         kept = bytes(self._kept)
         if self._is_whole:
             return read_usage(kept) if kept.lstrip().startswith(b"{") else None
-        found = examine_piece(kept) if kept.rstrip().endswith(b"}") else None
+        found = examine_piece(kept) if self._may_be_json and kept.rstrip().endswith(b"}") else None
         return found if isinstance(found, Usage) else None
 
     async def _finish(self, figures: outcome.Figures) -> None:

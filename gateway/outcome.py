@@ -51,12 +51,17 @@ def of_answer(call: Call, grant: Grant, status: int, body: bytes) -> Figures:
 
 
 def of_download(call: Call, usage: Usage | None) -> Figures:
-    """An answer of any form that was passed on to its end: what it reports, else input alone, or requests alone."""
+    """An answer of any form that was passed on to its end: what it reports, else input alone, or requests alone.
+
+    Where nothing is metered, what is read was paid for when it was made: a stored answer, or somebody's file.
+    """
+    if call.estimate is None:
+        return Figures(0, 0, 0, Source.PROVIDER)
     if usage is not None:
-        return Figures(usage.input, usage.output, call.requests, Source.PROVIDER, usage.details)
-    if call.estimate is not None and call.is_counted:
-        return Figures(call.estimate.input_tokens, 0, call.requests, Source.ESTIMATE)
-    return Figures(0, 0, call.requests, Source.PROVIDER)
+        return Figures(usage.input, usage.output, 1, Source.PROVIDER, usage.details)
+    if call.is_counted:
+        return Figures(call.estimate.input_tokens, 0, 1, Source.ESTIMATE)
+    return Figures(0, 0, 1, Source.PROVIDER)
 
 
 def of_cut_download(call: Call, grant: Grant) -> Figures:
@@ -82,12 +87,14 @@ def of_unknown(call: Call, grant: Grant, received: int = 0) -> Figures:
 def of_stream(call: Call, grant: Grant, meter: StreamMeter) -> Figures:
     """A stream that is over, however it ended: reported usage wins; a complete answer is counted, a cut one bounded."""
     usage: Usage | None = meter.usage
+    if call.estimate is None:  # a stored stream that is read again
+        return of_download(call, None)
     if usage is not None:
-        return Figures(usage.input, usage.output, call.requests, Source.PROVIDER, usage.details)
+        return Figures(usage.input, usage.output, 1, Source.PROVIDER, usage.details)
     is_complete = meter.is_complete and not meter.has_failed
     if not call.is_counted:
-        return Figures(0, 0, call.requests, Source.PROVIDER) if is_complete else of_cut_download(call, grant)
-    if call.estimate is not None and (is_complete or meter.has_finished()):
+        return of_download(call, None) if is_complete else of_cut_download(call, grant)
+    if is_complete or meter.has_finished():
         return Figures(call.estimate.input_tokens, meter.received(), 1, Source.ESTIMATE)
     return of_unknown(call, grant, meter.received())
 
