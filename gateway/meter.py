@@ -121,6 +121,7 @@ class StreamMeter:
         "_counted",
         "_counted_tokens",
         "_deltas",
+        "_fails",
         "_has_finished",
         "_is_in_oversize",
         "_pending",
@@ -148,7 +149,7 @@ class StreamMeter:
         self._tokens = 0
         self._deltas = 0
         self._has_finished = False
-        self._is_in_oversize = False
+        self._is_in_oversize = self._fails = False  # of an oversize event, whether it says that the answer failed
         self._counted: dict[int, int] = {}  # of each choice, how many pieces are in _counted_tokens
         self._counted_tokens = 0
 
@@ -178,15 +179,18 @@ class StreamMeter:
         return self._has_finished
 
     def _is_kept(self, kind: sse.Kind, block: bytes) -> bool:
-        was_oversize, self._is_in_oversize = self._is_in_oversize, kind is sse.Kind.OVERSIZE
-        if self._is_in_oversize and not was_oversize:
+        was_oversize, is_piece = self._is_in_oversize, kind is sse.Kind.OVERSIZE
+        self._is_in_oversize = is_piece and not sse.ends_event(block)
+        if is_piece and not was_oversize:
             self.unparsable += 1
             self._deltas += 1
+            self._fails = any(begun.endswith(_FAILED) for begun in sse.begun_kinds(block))
         if sse.may_hold_usage(block):
-            self._note(examine_piece(block) if was_oversize or self._is_in_oversize else examine(sse.data(block)))
+            self._note(examine_piece(block) if was_oversize or is_piece else examine(sse.data(block)))
         if kind is sse.Kind.TERMINAL:
             self.is_complete = True
-            self.has_failed = (sse.event_name(block) or sse.event_type(block)).endswith(b".failed")
+            is_failure = (sse.event_name(block) or sse.event_type(block)).endswith(_FAILED)
+            self.has_failed = self._fails if was_oversize else is_failure
         return kind is sse.Kind.USAGE
 
     def _note(self, found: Usage | Problem) -> None:
@@ -242,6 +246,7 @@ class StreamMeter:
 
 
 _ORDINARY = sse.Kind.ORDINARY
+_FAILED = b".failed"
 
 
 def _usage(counts: _Counts) -> Usage | Problem:

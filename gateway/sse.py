@@ -29,6 +29,7 @@ Block = tuple[Kind, bytes]
 
 _ORDINARY, _USAGE, _TERMINAL, _OVERSIZE = Kind
 _BLANK_LINE = re.compile(rb"\n\n|\r\r|\n\r(?:\n|(?=[^\n]))")  # in \r\n\r\n the second alternative ends it as well
+_ENDS = (b"\n\n", b"\r\r", b"\n\r\n", b"\n\r")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 # Inside a JSON string the quotes are escaped, so that text of an answer cannot match.
 _USAGE_OBJECT = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*\{')
@@ -76,16 +77,11 @@ class Splitter:
         if len(self._buffer) > MAX_EVENT_BYTES or (self._is_oversize and len(self._buffer) > 2 * TAIL_BYTES):
             if not self._is_oversize:
                 self._is_oversize = True
-                self._oversize_end = _TERMINAL if self._names and self._begins_terminal(self._buffer) else _OVERSIZE
+                is_terminal = not self._names.isdisjoint(begun_kinds(self._buffer))
+                self._oversize_end = _TERMINAL if is_terminal else _OVERSIZE
             blocks.append((_OVERSIZE, self._buffer[:-TAIL_BYTES]))
             self._buffer = self._buffer[-TAIL_BYTES:]
         return blocks
-
-    def _begins_terminal(self, begun: bytes) -> bool:
-        """Whether an event of which only the beginning is there is one that ends the answer."""
-        head = begun[:TAIL_BYTES]
-        kind = _TYPE.search(head)
-        return event_name(head) in self._names or (kind is not None and kind[1] in self._names)
 
     def _whole(self, events: bytes) -> list[Block]:
         if self._is_oversize:
@@ -162,6 +158,18 @@ def event_type(event: bytes) -> bytes:
         return b""
     kind = payload.get("type") if isinstance(payload, dict) else None
     return kind.encode("utf-8", "replace") if isinstance(kind, str) else b""
+
+
+def begun_kinds(begun: bytes) -> tuple[bytes, bytes]:
+    """The name and the type of an event of which perhaps only the beginning is there."""
+    head = begun[:TAIL_BYTES]
+    kind = _TYPE.search(head)
+    return event_name(head), kind[1] if kind else b""
+
+
+def ends_event(piece: bytes) -> bool:
+    """Whether a piece of an oversize event is its last one."""
+    return piece.endswith(_ENDS)
 
 
 def is_done(event: bytes) -> bool:

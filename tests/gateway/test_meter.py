@@ -4,13 +4,13 @@ import json
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import answers, meter
 from gateway.meter import Problem, StreamMeter, Usage
-from gateway.sse import Kind, Splitter, split
 from usage.values import Details
+from gateway.sse import MAX_EVENT_BYTES, Kind, Splitter, split
 
 
 def words(text: str) -> int:
@@ -260,3 +260,87 @@ def test_any_cut_keeps_what_was_received() -> None:
 
     assert figures == sorted(figures)
     assert len(list(split(STREAM))) == 6
+
+
+REPORT = b'"usage":{"input_tokens":3,"output_tokens":5,"details":{"a":[1]}}'
+
+
+@pytest.mark.parametrize(
+    ("piece", "found"),
+    [
+        (b'AAAA"' + b"," + REPORT + b"}}", Usage(3, 5)),
+        (REPORT, Usage(3, 5)),
+        (REPORT.replace(b":", b" : \n"), Usage(3, 5)),
+        (b'"usage":{"prompt_tokens":1,"completion_tokens":1},' + REPORT + b"}\n\n", Usage(3, 5)),
+        (b'\xe2\x82","b":"\xff",' + REPORT + b"}", Usage(3, 5)),
+        (REPORT + b',"b":"' + b"x" * 3000, Usage(3, 5)),
+        (REPORT[:-1], Problem.UNPARSABLE),
+        (b'"usage":{' + b'"a":[' * 100_000, Problem.UNPARSABLE),
+        (b'"usage":{"input_tokens":-3,"output_tokens":5}', Problem.INVALID),
+        (b'"usage":{}', Problem.INVALID),
+        (b'"usage":null}', Problem.MISSING),
+        (b'"text":"\\"usage\\":{\\"input_tokens\\":3}"', Problem.MISSING),
+        (b"", Problem.MISSING),
+    ],
+)
+def test_the_last_usage_of_a_piece_is_read_wherever_it_was_cut(piece: bytes, found: Usage | Problem) -> None:
+    assert meter.examine_piece(piece) == found
+
+
+TERMINAL = (b"response.completed", b"response.failed", b"response.incomplete")
+IMAGE = "iVBOR" * (MAX_EVENT_BYTES // 4)
+
+
+def big(kind: str, used: object = None, *, name: str = "") -> bytes:
+    begin = f"event: {name}\n".encode() if name else b""
+    return begin + event({"type": kind, "response": {"output": IMAGE, "usage": used}})
+
+
+USED = {"input_tokens": 3, "output_tokens": 5}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 1_400_000), max_size=10), st.lists(st.integers(0, 200), max_size=10), st.booleans())
+def test_the_usage_of_an_oversize_end_is_found_however_it_is_split(
+    cuts: list[int], near_the_end: list[int], named: bool
+) -> None:
+    stream = delta("one ") + big("response.completed", USED, name="response.completed" if named else "")
+    places = sorted({0, len(stream), *cuts, *(len(stream) - cut for cut in near_the_end)})
+
+    watching = watch(*[stream[start:end] for start, end in pairwise(places)], terminal=TERMINAL)
+
+    assert (watching.usage, watching.is_complete, watching.has_failed) == (Usage(3, 5), True, False)
+
+
+@pytest.mark.parametrize("size", [65_536, 5_000_000])
+def test_each_oversize_event_is_counted_as_one_piece_of_the_answer(size: int) -> None:
+    stream = big("partial") * 2 + delta("two words ") + big("partial") + delta("more")
+    chunks = [stream[place : place + size] for place in range(0, len(stream), size)]
+
+    watching = watch(*chunks)
+
+    assert watching.received() == (5 if size == 65_536 else 3)
+    assert watching.unparsable == (3 if size == 65_536 else 0)
+
+
+@pytest.mark.parametrize("size", [65_536, 3_000_000])
+@pytest.mark.parametrize(
+    ("kind", "failed"), [("response.completed", False), ("response.failed", True), ("response.incomplete", False)]
+)
+def test_a_stream_that_ends_by_failing_has_failed_whatever_its_size(kind: str, failed: bool, size: int) -> None:
+    small = event({"type": kind, "response": {"usage": None}})
+    large = big(kind)
+    chunks = [large[place : place + size] for place in range(0, len(large), size)]
+
+    assert watch(small, terminal=TERMINAL).has_failed is failed
+    assert watch(f"event: {kind}\n".encode() + small, terminal=TERMINAL).has_failed is failed
+    assert watch(*chunks, terminal=TERMINAL).has_failed is failed
+    assert not watch(DONE, terminal=TERMINAL).has_failed
+
+
+def test_the_usage_of_an_event_behind_an_oversize_one_is_read() -> None:
+    large = big("partial")
+    chunks = [large[place : place + 65_536] for place in range(0, len(large), 65_536)]
+
+    assert watch(*chunks, usage(7, 2), DONE).usage == Usage(7, 2)
+    assert watch(*chunks, delta("x") + usage(7, 2) + DONE).usage == Usage(7, 2)

@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import sse
@@ -192,3 +192,101 @@ def test_an_oversize_event_that_ends_with_the_chunk_leaves_nothing_behind() -> N
     assert {kind for kind, _ in first + last} == {Kind.OVERSIZE}
     assert splitter.rest() == b""
     assert splitter.feed(DELTA) == [(Kind.ORDINARY, DELTA)]
+
+
+NAMED = b'event: response.completed\ndata: {"type":"response.completed","response":{"id":"r"%b}}\n\n'
+TYPED = b'data: {"type":"response.completed","response":{"id":"r"%b}}\n\n'
+TERMINAL = (b"response.completed", b"response.failed")
+USED = b',"usage":{"input_tokens":3,"output_tokens":5}'
+
+
+@pytest.mark.parametrize("ending", [NAMED, TYPED, TYPED.replace(b"type", b" type").replace(b'" type"', b'"type" ')])
+def test_an_answer_ends_with_an_event_of_that_name_or_of_that_type(ending: bytes) -> None:
+    blocks, _ = feed_all([DELTA + ending % USED], Splitter(TERMINAL))
+
+    assert [kind for kind, _ in blocks] == [Kind.ORDINARY, Kind.TERMINAL]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        b'event: response.created\ndata: {"type":"response.created","text":"response.completed"}\n\n',
+        b'data: {"delta":"event: response.completed"}\n\n',
+        b'data: {"response":{"type":"response.completed"}}\n\n',
+        b": response.completed\n\n",
+        b"data: response.completed\n\n",
+        b'data: ["response.completed"]\n\n',
+        b'data: {"type":["response.completed"]}\n\n',
+    ],
+)
+def test_what_only_speaks_of_the_end_is_not_the_end(event: bytes) -> None:
+    assert [kind for kind, _ in feed_all([event], Splitter(TERMINAL))[0]] == [Kind.ORDINARY]
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        (b'data: {"type":"x"}\n\n', b"x"),
+        (b'data: {"type":5}\n\n', b""),
+        (b"data: [1]\n\n", b""),
+        (b"data: {\n\n", b""),
+        (b"data: " + b"[" * 100_000 + b"\n\n", b""),
+        (b"\n\n", b""),
+    ],
+)
+def test_type_of_an_event(event: bytes, kind: bytes) -> None:
+    assert sse.event_type(event) == kind
+
+
+IMAGE = b',"b64_json":"' + b"iVBOR" * (sse.MAX_EVENT_BYTES // 4) + b'"'
+OVERSIZE = {
+    "terminal by name": NAMED.replace(b'"type":"response.completed",', b"") % (IMAGE + USED),
+    "terminal by type": TYPED % (IMAGE + USED),
+    "not terminal": b'data: {"type":"image_generation.partial_image"%b}\n\n' % IMAGE,
+    "not terminal, with usage": b'data: {"type":"other"%b}\n\n' % (IMAGE + USED),
+    "speaks of the end": b'data: {"type":"other","text":"response.completed"%b}\n\n' % IMAGE,
+}
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("name", OVERSIZE)
+def test_an_oversize_event_is_the_end_only_if_it_begins_so_and_its_tail_stays_in_one_piece(
+    name: str, line_end: bytes
+) -> None:
+    stream = (DELTA + OVERSIZE[name] + DELTA).replace(b"\n", line_end)
+    splitter, blocks, held = Splitter(TERMINAL), list[sse.Block](), 0
+
+    for place in range(0, len(stream), 65_536):
+        blocks += splitter.feed(stream[place : place + 65_536])
+        held = max(held, len(splitter.rest()))
+
+    assert b"".join(block for _, block in blocks) == stream
+    kinds_seen = [kind for kind, _ in blocks]
+    assert kinds_seen[0] == kinds_seen[-1] == Kind.ORDINARY
+    assert set(kinds_seen[1:-2]) == {Kind.OVERSIZE}
+    kind, last = blocks[-2]
+    assert kind == (Kind.TERMINAL if name.startswith("terminal") else Kind.OVERSIZE)
+    assert (USED in last) == (USED in stream)
+    assert held <= sse.MAX_EVENT_BYTES
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.sampled_from(sorted(OVERSIZE)), st.lists(st.integers(0, 1_400_000), max_size=8), st.lists(st.integers(0, 200))
+)
+def test_any_split_of_an_oversize_event_gives_the_same_bytes_and_the_same_end(
+    name: str, cuts: list[int], near_the_end: list[int]
+) -> None:
+    stream = DELTA + OVERSIZE[name] + USAGE
+    end = len(stream) - len(USAGE)
+    # One cut before its end, or it is not known to be oversize: whoever has the whole event reads the whole event.
+    places = sorted({0, len(stream), end - 1, *cuts, *(end - 100 + cut for cut in near_the_end)})
+    pieces = [stream[start:stop] for start, stop in pairwise(places)]
+
+    blocks, tail = feed_all(pieces, Splitter(TERMINAL))
+
+    assert b"".join(block for _, block in blocks) == stream
+    assert tail == b""
+    assert (Kind.TERMINAL in {kind for kind, _ in blocks}) == name.startswith("terminal")
+    assert blocks[-1] == (Kind.USAGE, USAGE)
+    assert blocks[0][0] == Kind.ORDINARY
