@@ -106,3 +106,20 @@ def test_the_rate_window_is_shown() -> None:
 def test_identifiers_and_pieces_of_keys_are_taken_out(text: str, clean: str) -> None:
     assert headers.scrub_text(text) == clean
     assert headers.scrub(text.encode("utf-8", "surrogatepass")) == clean.encode("utf-8", "surrogatepass")
+
+
+@pytest.mark.parametrize(
+    ("value", "is_told"), [(b"5", True), (b"0", True), (b"", False), (b"-5", False), (b"5, 5", False), (b"1e3", False)]
+)
+def test_the_length_of_an_answer_is_told_where_it_is_a_number(value: bytes, is_told: bool) -> None:
+    got = [(b"Content-Type", b"audio/mpeg"), (b"Content-Length", value)]
+
+    assert headers.of_length(got) == ([(b"content-length", value)] if is_told else [])
+    assert headers.of_length(got[:1]) == []
+
+
+def test_the_name_of_a_file_comes_down_but_not_with_our_identifiers() -> None:
+    named = [(b"content-disposition", b'attachment; filename="a.mp3"')]
+
+    assert headers.downward(named) == named
+    assert headers.downward([(b"content-disposition", b'attachment; filename="org-AbC123.mp3"')]) == []

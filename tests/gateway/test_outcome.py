@@ -1,21 +1,42 @@
+from dataclasses import replace
+
 import orjson
 import pytest
 
 from gateway import sse
-from gateway.meter import StreamMeter
-from gateway.outcome import Figures, event_of, is_usage_only, of_answer, of_stream, of_unknown, provider_error
+from gateway.call import Call
+from gateway.estimate import Estimate
+from gateway.meter import StreamMeter, Usage
+from gateway.outcome import (
+    Figures,
+    event_of,
+    is_event_stream,
+    is_usage_only,
+    may_be_anything,
+    of_answer,
+    of_cut_download,
+    of_download,
+    of_stream,
+    of_unfinished,
+    of_unknown,
+    provider_error,
+)
 from sentinel.exceptions import CallError, UpstreamAuth, UpstreamError, UpstreamForbidden
 from tests.gateway.make import CALL_ID, DONE, delta, event, make_call, make_grant, usage_chunk
 from usage.values import Details, Source
 
+UNTOLD = Estimate("dall-e-3", False, None, input_tokens=0, choices=0, cap=None, is_counted=False)
+IMAGE = Estimate("gpt-image-1", False, None, input_tokens=7, choices=1, cap=6240, is_firm=True, is_counted=False)
 CALL, GRANT = make_call(stream=False), make_grant()
 READ = CALL.estimate.input_tokens if CALL.estimate else 0
 ANSWER = orjson.dumps({"choices": [{"index": 0, "message": {"content": "Hello"}, "finish_reason": "stop"}]})
 REPORTED = orjson.dumps({"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12}})
+TERMINAL = (b"image.completed", b"response.failed")
+UNREAD = make_call(metered=False)
 
 
 def watched(*events: bytes) -> StreamMeter:
-    meter, splitter = StreamMeter(lambda text: len(text.split())), sse.Splitter()
+    meter, splitter = StreamMeter(lambda text: len(text.split())), sse.Splitter(TERMINAL)
     for kind, block in splitter.feed(b"".join(events)):
         meter.add(kind, block)
     return meter
@@ -152,3 +173,119 @@ def test_an_identifier_written_with_escapes_is_scrubbed_too() -> None:
 
     assert not isinstance(answer, CallError)
     assert b"CANARY" not in answer[1]
+
+
+def untexted(estimate: Estimate = IMAGE) -> Call:
+    """A call whose answer is no text."""
+    return replace(CALL, estimate=estimate)
+
+
+def typed(kind: str, **fields: object) -> bytes:
+    return b"data: " + orjson.dumps({"type": kind, **fields}) + b"\n\n"
+
+
+@pytest.mark.parametrize(
+    ("call", "usage", "figures"),
+    [
+        (CALL, Usage(7, 0), Figures(7, 0, 1, Source.PROVIDER)),
+        (CALL, None, Figures(READ, 0, 1, Source.ESTIMATE)),
+        (untexted(), Usage(7, 5), Figures(7, 5, 1, Source.PROVIDER)),
+        (untexted(), None, Figures(0, 0, 1, Source.PROVIDER)),
+        (untexted(UNTOLD), None, Figures(0, 0, 1, Source.PROVIDER)),
+        (UNREAD, Usage(7, 5), Figures(0, 0, 0, Source.PROVIDER)),
+        (UNREAD, None, Figures(0, 0, 0, Source.PROVIDER)),
+    ],
+)
+def test_a_download_counts_what_it_reports_or_what_went_up(call: Call, usage: Usage | None, figures: Figures) -> None:
+    assert of_download(call, usage) == figures
+
+
+@pytest.mark.parametrize(
+    ("call", "figures"),
+    [
+        (CALL, Figures(READ, 100, 1, Source.PARTIAL)),
+        (untexted(), Figures(7, 100, 1, Source.PARTIAL)),
+        (untexted(UNTOLD), Figures(0, 100, 1, Source.PARTIAL)),
+        (UNREAD, Figures(0, 0, 0, Source.PARTIAL)),
+    ],
+)
+def test_a_download_that_was_cut_counts_as_much_as_was_held(call: Call, figures: Figures) -> None:
+    assert of_cut_download(call, GRANT) == figures
+    assert of_cut_download(call, make_grant(held_input=0, held_output=0)).output == 0
+
+
+def test_an_upload_without_its_end_counts_nothing() -> None:
+    assert of_unfinished() == Figures(0, 0, 0, Source.PARTIAL)
+
+
+def test_a_plain_answer_that_is_no_text_is_not_counted_by_us() -> None:
+    assert of_answer(untexted(), GRANT, 200, b'{"data":[{"url":"one two three"}]}') == Figures(0, 0, 1, Source.PROVIDER)
+    assert of_answer(untexted(), GRANT, 200, REPORTED) == Figures(7, 5, 1, Source.PROVIDER)
+    assert of_answer(untexted(), GRANT, 200, b"<html>").source is Source.PARTIAL
+
+
+@pytest.mark.parametrize(
+    ("events", "figures"),
+    [
+        ([typed("image.completed", usage={"input_tokens": 7, "output_tokens": 5})], Figures(7, 5, 1, Source.PROVIDER)),
+        ([typed("image.completed")], Figures(0, 0, 1, Source.PROVIDER)),
+        ([typed("x", delta="one two"), DONE], Figures(0, 0, 1, Source.PROVIDER)),
+        ([typed("response.failed")], Figures(7, 100, 1, Source.PARTIAL)),
+        ([typed("x", delta="one two")], Figures(7, 100, 1, Source.PARTIAL)),
+        ([], Figures(7, 100, 1, Source.PARTIAL)),
+    ],
+)
+def test_a_stream_that_is_no_text_counts_what_it_reports_or_when_cut_as_much_as_was_held(
+    events: list[bytes], figures: Figures
+) -> None:
+    assert of_stream(untexted(), GRANT, watched(*events)) == figures
+
+
+def test_a_stream_that_failed_is_no_complete_answer() -> None:
+    assert of_stream(CALL, GRANT, watched(delta("a b"), typed("response.failed"))).source is Source.PARTIAL
+
+
+@pytest.mark.parametrize("end", [[], [DONE], [usage_chunk(7, 5), DONE]])
+def test_a_stored_stream_that_is_read_again_counts_nothing(end: list[bytes]) -> None:
+    assert of_stream(UNREAD, GRANT, watched(delta("a b"), *end)) == Figures(0, 0, 0, Source.PROVIDER)
+
+
+JSON, PAGE, SOUND = b"application/json; charset=utf-8", b"Text/HTML; charset=utf-8", b"audio/mpeg"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "expected"),
+    [
+        (200, SOUND, "passed"),
+        (201, b"", "passed"),
+        (200, JSON, "passed unless it tells of stored objects"),
+        (200, JSON.title(), "passed unless it tells of stored objects"),
+        (200, PAGE, "passed where nothing is metered"),
+        (302, SOUND, "read"),
+        (400, JSON, "read"),
+        (500, SOUND, "read"),
+    ],
+)
+def test_which_answers_are_passed_on_unread(status: int, kind: bytes, expected: str) -> None:
+    headers = [(b"Content-Type", kind)] if kind else []
+
+    def is_passed(call: Call, *, keeps: bool = False) -> bool:
+        return may_be_anything(replace(call, keeps=keeps), status, headers)
+
+    passed = [is_passed(CALL), is_passed(CALL, keeps=True), is_passed(UNREAD), is_passed(UNREAD, keeps=True)]
+    assert (
+        passed
+        == {
+            "passed": [True] * 4,
+            "passed unless it tells of stored objects": [True, False, True, False],
+            "passed where nothing is metered": [False, False, True, True],
+            "read": [False] * 4,
+        }[expected]
+    )
+
+
+def test_a_stream_of_events_is_known_by_its_content_type() -> None:
+    assert is_event_stream(200, [(b"Content-Type", b"Text/Event-Stream; charset=utf-8")])
+    assert not is_event_stream(400, [(b"content-type", b"text/event-stream")])
+    assert not is_event_stream(200, [(b"content-type", b"application/json")])
+    assert not is_event_stream(200, [])
