@@ -1,6 +1,7 @@
 """What a call asks for, and what changes in its body on the way up."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -227,3 +228,135 @@ def test_any_body_is_refused_or_estimated(members: dict[str, object], granted: i
         after = read(Body.parse(body.splice(*changes)), words)
         assert after.wants_usage == asked.stream
         assert after.cap == (granted if asked.cap is None else min(granted, asked.cap))
+
+
+Read = Callable[[Body, Callable[[str, str], int]], Estimate]
+
+
+def response(read: Read = estimate.read_stored_responses, **members: object) -> Estimate:
+    return read(Body.parse(dump({"model": "gpt-4o", "input": "one two", **members})), words)
+
+
+def test_a_response_has_its_own_cap_and_reports_usage_unasked() -> None:
+    asked = response(max_output_tokens=50, stream=True)
+
+    assert (asked.model, asked.stream, asked.wants_usage) == ("gpt-4o", True, None)
+    assert (asked.choices, asked.cap, asked.caps) == (1, 50, (("max_output_tokens", 50),))
+    assert asked.input_tokens == 3 + 4 + 2
+    assert response(max_tokens=5).cap is None
+
+
+@pytest.mark.parametrize("value", [0, -1, "5", 2.5, True])
+def test_the_cap_of_a_response_is_checked(value: object) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        response(max_output_tokens=value)
+
+    assert refusal.value.param == "max_output_tokens"
+
+
+def test_a_stream_of_a_response_goes_up_as_it_came_but_for_its_cap() -> None:
+    body = Body.parse(b'{"model":"gpt-4o", "input":"x" ,"stream":true}')
+    asked = estimate.read_stored_responses(body, words)
+
+    def changes(granted: int | None) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        return estimate.upstream_changes(body, asked, cap_field="max_output_tokens", granted_cap=granted)
+
+    assert changes(None) == ({}, {})
+    assert body.splice(*changes(50)) == body.raw[:-1] + b',"max_output_tokens":50}'
+
+
+@pytest.mark.parametrize(
+    ("raw", "sent_up"),
+    [
+        (b'{"model":"m","input":"x"}', b'{"model":"m","input":"x","store":false}'),
+        (b'{"model":"m","store":null,"input":"x"}', b'{"model":"m","store":false,"input":"x"}'),
+        (b'{"model":"m","store": 1 ,"input":"x"}', b'{"model":"m","store": false ,"input":"x"}'),
+        (b'{"model":"m","store":"true","input":"x"}', b'{"model":"m","store":false,"input":"x"}'),
+        (b'{"model":"m","store":false,"input":"x"}', b'{"model":"m","store":false,"input":"x"}'),
+    ],
+)
+def test_a_response_that_nobody_could_read_later_is_not_stored_whatever_it_says(raw: bytes, sent_up: bytes) -> None:
+    body = Body.parse(raw)
+    asked = estimate.read_responses(body, words)
+
+    changes = estimate.upstream_changes(body, asked, cap_field="max_output_tokens", granted_cap=None)
+
+    assert body.splice(*changes) == sent_up
+
+
+def test_storing_is_refused_where_it_is_closed_and_left_to_the_caller_where_it_is_open() -> None:
+    for read in (estimate.read_responses, estimate.read_chat):
+        with pytest.raises(BadRequest) as refusal:
+            read(body_of(input="x", store=True), words)
+        assert refusal.value.param == "store"
+        read(body_of(input="x", store=False), words)
+
+    assert response(store=True).forced == response().forced == ()
+
+
+@pytest.mark.parametrize("read", [estimate.read_responses, estimate.read_stored_responses])
+def test_work_in_the_background_is_refused(read: Read) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        response(read, background=True)
+
+    assert refusal.value.param == "background"
+    assert response(read, background=False) == response(read, background=None) == response(read)
+
+
+def test_embeddings_ask_for_input_alone() -> None:
+    asked = estimate.read_embeddings(Body.parse(dump({"model": "e", "input": ["one two", "three"]})), words)
+
+    assert asked == Estimate("e", False, None, input_tokens=3, choices=0, cap=None)
+    assert estimate.read_embeddings(Body.parse(dump({"model": "e", "input": [[1, 2], [3]]})), words).input_tokens == 3
+
+
+@pytest.mark.parametrize("members", [{"model": "e"}, {"input": "x"}, {"model": "e", "input": {}}])
+def test_embeddings_need_a_model_and_an_input(members: dict[str, object]) -> None:
+    with pytest.raises(BadRequest):
+        estimate.read_embeddings(Body.parse(dump(members)), words)
+
+
+def test_a_moderation_asks_for_a_request_and_has_a_model_of_its_own() -> None:
+    asked = estimate.read_moderation(Body.parse(b'{"input":"one two"}'), words)
+
+    assert asked == Estimate(estimate.DEFAULT_MODERATION, False, None, 0, choices=0, cap=None, is_counted=False)
+    assert estimate.read_moderation(Body.parse(b'{"model":"m","input":[]}'), words).model == "m"
+    with pytest.raises(BadRequest):
+        estimate.read_moderation(Body.parse(b'{"model":5}'), words)
+
+
+@pytest.mark.parametrize(
+    ("raw", "model", "stream"),
+    [
+        (b'{"model":"m", "stream":true, "x":1}', "m", True),
+        (b'{"x":"one two"}', "", False),
+        (b'{"model":{"id":"m"},"stream":"true"}', "", False),
+        (b'{"model":null,"stream":1}', "", False),
+        (b"{}", "", False),
+    ],
+)
+def test_of_a_body_that_nobody_knows_all_text_may_be_input(raw: bytes, model: str, stream: bool) -> None:
+    asked = estimate.read_anything(Body.parse(raw), words)
+
+    assert (asked.model, asked.stream, asked.input_tokens) == (model, stream, len(raw.split()))
+    assert (asked.choices, asked.cap, asked.is_counted) == (0, None, False)
+
+
+def test_a_model_of_a_body_that_nobody_knows_is_checked_all_the_same() -> None:
+    with pytest.raises(BadRequest):
+        estimate.read_anything(Body.parse(dump({"model": "a" * 129})), words)
+
+
+@given(st.dictionaries(st.sampled_from(["model", "input", "stream", "store", "background", "max_output_tokens"]), odd))
+def test_any_other_body_is_refused_or_estimated(members: dict[str, object]) -> None:
+    readers = (
+        estimate.read_responses, estimate.read_stored_responses, estimate.read_embeddings, estimate.read_moderation,
+        estimate.read_anything,
+    )  # fmt: skip
+    for read in readers:
+        try:
+            asked = read(Body.parse(dump({"model": "m", "input": "x", **members})), words)
+        except BadRequest:
+            continue
+        assert asked.input_tokens >= 0
+        assert not (read is estimate.read_responses and members.get("store") is True)

@@ -134,3 +134,74 @@ def test_a_part_whose_type_is_no_text_is_counted_as_what_it_is() -> None:
     body = Body.parse(b'{"messages":[{"role":"user","content":[{"type":["a"],"text":"hello"}]}]}')
 
     assert prompts.chat(body, "gpt-4o", len) > 0
+
+
+def response(given: object, *, model: str = "gpt-4o", **members: object) -> int:
+    return prompts.responses(Body.parse(json.dumps({"input": given, **members}).encode()), model, words)
+
+
+def test_the_text_of_a_response_is_one_message() -> None:
+    assert response("a b") == 3 + 3 + 1 + 2
+    assert response("a b") == response([{"role": "user", "content": "a b"}])
+    assert response("a b", instructions="c") == response("a b") + 3 + 1 + 1
+
+
+def test_a_stored_prompt_or_an_earlier_response_may_stand_for_the_input() -> None:
+    assert response(None) == 3
+    assert response([]) == 3
+    assert response(None, prompt={"id": "p", "variables": {}}) == 3 + 2 - 1 + prompts.PER_DEFINITION
+
+
+def test_labels_of_an_item_cost_nothing_and_the_rest_of_it_does() -> None:
+    message = {"role": "user", "content": "a b"}
+    labelled = {"type": "message", "id": "msg_1", "status": "completed", **message}
+
+    assert response([labelled]) == response([message])
+    assert response([{"type": "function_call", "id": "fc_1", "call_id": "c", "name": "find", "arguments": "a b"}]) == (
+        3 + 3 + 1 + 1 + 2
+    )
+    assert response([{"type": "function_call_output", "call_id": "c", "output": "a b c"}]) == 3 + 3 + 1 + 3
+    assert response([{"type": "reasoning", "id": "rs_1", "summary": [{"type": "summary_text", "text": "a b"}]}]) == (
+        3 + 3 + 2
+    )
+
+
+def test_parts_of_a_response_are_counted_as_those_of_a_chat() -> None:
+    parts = [
+        {"type": "input_text", "text": "a b"},
+        {"type": "output_text", "text": "c", "annotations": []},
+        {"type": "refusal", "refusal": "d"},
+        {"type": "input_text", "text": None},
+    ]
+
+    assert response([{"role": "user", "content": parts}]) == 3 + 3 + 1 + 2 + 1 + 1 + 1
+
+
+@pytest.mark.parametrize("where", ["message", "output"])
+def test_images_and_files_of_a_response_are_bounded(where: str) -> None:
+    def extra(part: dict[str, object], model: str = "gpt-4o") -> int:
+        item = {"role": "user"} if where == "message" else {"type": "function_call_output"}
+        name = "content" if where == "message" else "output"
+        return response([{**item, name: [part]}], model=model) - response([{**item, name: []}], model=model)
+
+    assert extra({"type": "input_image", "image_url": "data:image/png;base64,AAAA"}) == 1445
+    assert extra({"type": "input_image", "file_id": "file-1", "detail": "low"}, "gpt-4o-mini") == 2833
+    assert extra({"type": "input_file", "file_data": "A" * 4000}) == 751
+    assert extra({"type": "input_file", "file_id": "file-1"}) == prompts.STORED_FILE_TOKENS
+    assert extra({"type": "input_file", "file_url": "https://a.example/b"}) == prompts.STORED_FILE_TOKENS
+
+
+def test_tools_and_the_format_of_a_response_are_counted_as_their_text() -> None:
+    tools = [{"type": "function", "name": name} for name in ("a", "b")]
+
+    assert response("x", tools=tools) == response("x") + 1 + 2 * prompts.PER_DEFINITION
+    assert response("x", text={"format": {"type": "text"}}) == response("x") + 1 + prompts.PER_DEFINITION
+    assert response("x", tools=None, tool_choice=None) == response("x")
+
+
+@pytest.mark.parametrize("given", [5, True, {}, ["text"], [None], [[]]])
+def test_the_input_of_a_response_is_a_text_or_a_list_of_items(given: object) -> None:
+    with pytest.raises(BadRequest) as refusal:
+        response(given)
+
+    assert refusal.value.param == "input"
