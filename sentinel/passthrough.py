@@ -1,7 +1,8 @@
 """Pure: which endpoints besides our own are open, by `METHOD /v1/template`, and which segments of a path name objects.
 
-`*` stands for one segment, `**` at the end for the rest; `*` alone opens all but what mints keys or rules the
-organisation. A segment that is neither written in the template nor a word of the API is the id of an object.
+`*` stands for one segment, `**` at the end for the rest, `*` alone for everything; what mints keys or rules the
+organisation must be written out. A segment that is neither written in the template nor a word of the API is the id of
+an object.
 """
 
 import re
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 EVERYTHING = "*"
 _TEMPLATE = re.compile(r"/v1(?:/(?:[A-Za-z0-9_.:-]+|\*))*(?:/\*\*)?")
-# What `*` alone leaves closed: these answer with keys of the organisation, or rule it. A template may name them.
+# What no star opens: these answer with keys of the organisation, or rule it. A template may write them out.
 _MINTING = (
     ("organization",),
     ("realtime", "sessions"),
@@ -44,6 +45,8 @@ class Template:
         if method != self.method or len(path) < len(fixed) or (fixed == self.segments and len(path) > len(fixed)):
             return None
         if any(mine not in {"*", theirs} for mine, theirs in zip(fixed, path, strict=False)):
+            return None
+        if any(path[: len(closed)] == closed != fixed[: len(closed)] for closed in _MINTING):
             return None
         free = [theirs for mine, theirs in zip(fixed, path, strict=False) if mine == "*"] + list(path[len(fixed) :])
         return tuple(segment for segment in free if segment not in WORDS)
