@@ -7,6 +7,7 @@ from django.urls.conf import include
 
 from sentinel.exceptions import CallError
 from sentinel.lib.asgi import Exchange, LeanHandler, LeanRequest, dispatch, guard, watch
+from sentinel.lib.guard import incoming, read_whole
 
 HOST = (b"host", b"a")
 
@@ -67,7 +68,20 @@ async def other_method(request: LeanRequest) -> HttpResponse:
     return HttpResponse(status=405, headers={"Allow": "GET"})
 
 
+async def upload(request: LeanRequest) -> HttpResponse:
+    """Says what it was given at first, what the client declared, and what came then."""
+    came = [len(part) async for part in incoming(request.exchange.receive)]
+    return HttpResponse(f"{len(request.body)} {request.length} {came}")
+
+
+async def late(request: LeanRequest) -> HttpResponse:
+    request.give(await read_whole(request.exchange.receive, 10))
+    return HttpResponse(request.body)
+
+
 urlpatterns = [
+    path("t/upload", upload, name="an-upload"),
+    path("t/late", late, name="a-late-one"),
     path("t/", include([path("echo", echo), path("echo/<name>", echo), path("fail", fail), path("missing", missing)])),
     path("t/get", other_method),
 ]
@@ -84,7 +98,8 @@ class Call:
     def __init__(self, *messages: dict[str, Any], limit: int = 100, **scope: Any) -> None:
         self._messages = list(messages) or [{"type": "http.request", "body": b""}]
         self.hooks = Hooks()
-        self.handler = LeanHandler(self.hooks, limit)
+        uploads = frozenset({"an-upload", "a-late-one"})
+        self.handler = LeanHandler(self.hooks, limit, uploads=uploads, max_upload_bytes=1000)
         self.scope = make_scope(**scope)
         self.sent: list[Any] = []
 
@@ -271,3 +286,29 @@ async def test_websockets_are_closed() -> None:
     await dispatch(never, never, never)({"type": "websocket"}, None, send)
 
     assert sent == [{"type": "websocket.close", "code": 1008}]
+
+
+def declared(length: int) -> list[tuple[bytes, bytes]]:
+    return [HOST, (b"content-length", b"%d" % length)]
+
+
+async def test_an_upload_takes_its_body_as_it_comes_and_knows_how_long_it_is() -> None:
+    pieces = [piece(b"x" * 400, more=True), piece(b"x" * 200, more=True), piece(b"", more=False)]
+
+    assert await Call(*pieces, at="/t/upload", headers=declared(600)).run() == (200, b"0 600 [400, 200, 0]")
+    assert await Call(*pieces, at="/t/upload").run() == (200, b"0 None [400, 200, 0]")
+
+
+async def test_an_upload_has_a_cap_of_its_own_and_nothing_of_a_longer_one_is_read() -> None:
+    longest, longer = (Call(piece(b"", more=False), at="/t/upload", headers=declared(size)) for size in (1000, 1001))
+    plain = Call(piece(b"", more=False), at="/t/echo", headers=declared(101))
+
+    assert (await longest.run())[0] == 200
+    assert await longer.run() == await plain.run() == (413, b"payload_too_large")
+    assert len(longer._messages) == len(plain._messages) == 1
+
+
+async def test_a_view_that_had_to_see_the_head_first_reads_its_body_under_a_cap_of_its_own() -> None:
+    assert await Call(piece(b"x" * 10, more=False), at="/t/late").run() == (200, b"x" * 10)
+    assert await Call(piece(b"x" * 11, more=False), at="/t/late").run() == (413, b"payload_too_large")
+    assert await Call({"type": "http.disconnect"}, at="/t/late").run() == (0, b"")

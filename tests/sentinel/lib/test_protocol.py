@@ -28,7 +28,12 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 @pytest.fixture
 async def port(ledger: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     configure(
-        monkeypatch, max_header_bytes=1024, max_header_fields=10, header_timeout_seconds=0.2, body_timeout_seconds=0.2
+        monkeypatch,
+        max_header_bytes=1024,
+        max_header_fields=10,
+        header_timeout_seconds=0.2,
+        body_timeout_seconds=0.2,
+        upload_timeout_seconds=0.8,
     )
     settings = uvicorn.Config(echo, log_config=None, lifespan="off")
     settings.load()
@@ -121,3 +126,35 @@ async def test_after_a_refusal_nothing_more_is_read(port: int) -> None:
     answer = await say(port, b"NONSENSE\r\n\r\n" + GET + b"\r\n" + GET + b"\r\n")
 
     assert answer.count(b"HTTP/1.1 4") == 1
+
+
+@pytest.mark.parametrize(
+    ("content_type", "is_form"),
+    [
+        (b"multipart/form-data; boundary=x", True),
+        (b"Multipart/Form-Data; boundary=x", True),
+        (b"application/json", False),
+        (b"application/json; x=multipart/form-data", False),
+    ],
+)
+async def test_a_form_may_take_longer_than_any_other_body_but_not_for_ever(
+    port: int, content_type: bytes, is_form: bool
+) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: " + content_type + b"\r\nContent-Length: 9\r\n\r\n"
+    began = asyncio.get_running_loop().time()
+
+    answer = await say(port, head, b"half")
+
+    took = asyncio.get_running_loop().time() - began
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert (took >= 0.8) == is_form
+
+
+async def test_the_next_request_of_a_connection_has_its_own_deadline_again(port: int) -> None:
+    form = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data\r\nContent-Length: 4\r\n\r\nform"
+    began = asyncio.get_running_loop().time()
+
+    answer = await say(port, form + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert asyncio.get_running_loop().time() - began < 0.8
