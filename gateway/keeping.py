@@ -1,9 +1,8 @@
 """What becomes of an answer that tells of stored objects: what it created is the caller's, a list shows only that."""
 
+import json
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
-
-import orjson
 
 from gateway import objects
 from gateway.call import Call
@@ -24,7 +23,7 @@ async def of_answer(call: Call, answer: bytes, upstream: Upstream) -> bytes:
 async def _own_part(call: Call, answer: bytes, upstream: Upstream) -> bytes:
     """A list without what belongs to others. Pages with nothing of the caller's are passed over: clients would stop."""
     for _ in range(MOST_PAGES):
-        page = orjson.loads(answer)
+        page = _read(answer)
         items = page.get("data") if isinstance(page, dict) else None
         if not isinstance(items, list):
             return answer
@@ -47,7 +46,7 @@ async def _page_after(call: Call, name: str, upstream: Upstream) -> bytes:
         answer = await reply.read()
     finally:
         reply.close()
-    if reply.status != 200 or not answer.lstrip().startswith(b"{"):
+    if reply.status != 200:
         raise UpstreamError(f"The provider answered with status {reply.status}.")
     return answer
 
@@ -55,7 +54,16 @@ async def _page_after(call: Call, name: str, upstream: Upstream) -> bytes:
 def _listing(page: dict[str, Any], own: list[Any]) -> bytes:
     ends = {"first_id": own[:1], "last_id": own[-1:]}
     told = {name: _id(items[0]) if items else None for name, items in ends.items() if name in page}
-    return orjson.dumps({**page, "data": own, **told, **({} if own else {"has_more": False})})
+    shown = {**page, "data": own, **told, **({} if own else {"has_more": False})}
+    return json.dumps(shown, separators=(",", ":")).encode()
+
+
+def _read(answer: bytes) -> Any:
+    """A page, also one with a name in it that is no valid text (half of a surrogate pair). Raises UpstreamError."""
+    try:
+        return json.loads(answer)
+    except (ValueError, RecursionError) as error:
+        raise UpstreamError("The provider's answer is not JSON.") from error
 
 
 def _id(item: Any) -> str:
