@@ -29,9 +29,11 @@ _NAMES = frozenset(
     }
 )  # fmt: skip
 _OWN = frozenset({"metadata"})
+_ITEMS = frozenset({"input", "items"})  # whose type may be left out where they are references
 _MADE = ("output_file_id", "error_file_id")  # of a batch
 _ITEM_REFERENCE = "item_reference"
 _MARKS = (b'_ids"', b'_file"', b'"conversation"', b'"container"', b'"item_reference"')
+_CALL = re.compile(rb'"id"[ \t\r\n]*:[ \t\r\n]*"call_')
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")  # a name could be written with escapes
 
 
@@ -100,6 +102,8 @@ def _may_name_objects(raw: bytes) -> bool:
     # `call_id` and `tool_call_id` are in every round of tools, and name nothing that is stored.
     if raw.count(b'_id"') > raw.count(b'call_id"') or any(mark in raw for mark in _MARKS):
         return True
+    if raw.count(b'"id"') > len(_CALL.findall(raw)):  # an item that stands only by its id
+        return True
     return b"\\u00" in raw and _ASCII_ESCAPE.search(raw) is not None
 
 
@@ -111,10 +115,15 @@ def _named(value: object, name: str = "") -> Iterator[str]:
         for item in value:
             yield from _named(item, name)
     elif isinstance(value, dict):
-        if name in _NAMES or value.get("type") == _ITEM_REFERENCE:
+        if name in _NAMES or _is_reference(value, name):
             yield from filter(_is_text, (value.get("id"),))
         for inner in value.keys() - _OWN:
             yield from _named(value[inner], inner)
+
+
+def _is_reference(value: dict[str, object], name: str) -> bool:
+    kind = value.get("type")
+    return kind == _ITEM_REFERENCE or (kind is None and name in _ITEMS and "content" not in value)
 
 
 def _is_text(value: object) -> bool:
