@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -409,6 +410,32 @@ async def test_a_cap_for_several_choices_is_lowered_per_choice() -> None:
     grant = await admit(make_admission(), make_ask(choices=3, cap=50))
 
     assert (grant.cap, grant.held_output) == (33, 99)
+
+
+async def test_a_firm_cap_is_refused_rather_than_lowered() -> None:
+    store(make_limit("output", 1000, used=900))
+    firm = replace(make_ask(cap=101), least=101)
+
+    with pytest.raises(QuotaExceeded):
+        await admit(make_admission(), firm)
+
+    assert held("output") == 0
+    fits = await admit(make_admission(), replace(firm, cap=100, least=100))
+    assert (fits.cap, fits.held_output) == (100, 100)
+
+
+async def test_a_firm_cap_waits_for_what_only_other_calls_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch, quota_wait_seconds=5)
+    store(make_limit("output", 1000))
+    admission = make_admission()
+    first = await admit(admission, make_ask(cap=600))
+    waiting = asyncio.ensure_future(admit(admission, replace(make_ask(cap=500), least=500)))
+    await eventually(lambda: connections.command("ZCARD", keys.waiting("ext-ada")))
+
+    await release(first)
+    admission.queue.ended("ext-ada")
+
+    assert (await waiting).held_output == 500
 
 
 async def test_without_a_cap_all_that_is_free_is_granted_while_nobody_else_holds() -> None:
