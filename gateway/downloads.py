@@ -10,8 +10,8 @@ import structlog
 
 from gateway import outcome
 from gateway.call import Call
-from gateway.meter import Usage, examine_piece, read_usage
 from gateway.relay import Stop
+from gateway.reported import Usage, examine_piece, read_usage
 from gateway.responses import nowhere
 from gateway.upstream import Reply
 from limits.values import Grant

@@ -7,7 +7,8 @@ import orjson
 from gateway import headers as allowed
 from gateway.answers import plain_output_texts
 from gateway.call import Call
-from gateway.meter import StreamMeter, Usage, read_usage
+from gateway.meter import StreamMeter
+from gateway.reported import Usage, read_usage
 from gateway.tokens import count
 from limits.values import Grant
 from sentinel.exceptions import CallError, UpstreamAuth, UpstreamError, UpstreamForbidden

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import meter
+from gateway import reported
 from gateway.details import Reported
-from gateway.meter import Problem, Usage
+from gateway.reported import Problem, Usage
 from usage.values import NO_DETAILS, Details
 
 CHAT = {"prompt_tokens": 900, "completion_tokens": 200, "total_tokens": 1100}
@@ -25,8 +25,8 @@ COUNTS = st.dictionaries(st.sampled_from(NAMES), st.integers(-1, 2**32) | JSON, 
 
 def read(usage: dict[str, Any]) -> Usage | Problem:
     payload, wrapped = (json.dumps(reply).encode() for reply in ({"usage": usage}, {"response": {"usage": usage}}))
-    found = meter.examine(payload)
-    assert meter.examine(wrapped) == found
+    found = reported.examine(payload)
+    assert reported.examine(wrapped) == found
     return found
 
 
@@ -79,7 +79,7 @@ def test_a_detail_that_is_no_count_is_left_out_and_those_beside_it_are_kept(part
 def test_details_that_are_no_object_are_left_out(member: str, written: str) -> None:
     payload = f'{{"usage":{{"prompt_tokens":9,"completion_tokens":2,"{member}":{written}}}}}'.encode()
 
-    assert meter.examine(payload) == Usage(9, 2)
+    assert reported.examine(payload) == Usage(9, 2)
 
 
 def test_the_largest_count_is_believed() -> None:
@@ -97,11 +97,11 @@ def test_no_json_in_details_makes_usage_unusable(odd: dict[str, Any]) -> None:
 def test_counts_are_not_mended(count: str) -> None:
     payload = f'{{"usage":{{"prompt_tokens":{count},"completion_tokens":1,"prompt_tokens_details":5}}}}'.encode()
 
-    assert meter.examine(payload) is Problem.INVALID
+    assert reported.examine(payload) is Problem.INVALID
 
 
 @pytest.mark.parametrize(
     "rest", [b'"completion_tokens":2}} and more', b'"completion_tokens":2,"x":"\xff"}}', b'"x":' + b"[" * 100_000]
 )
 def test_odd_details_in_a_reply_that_cannot_be_read_are_no_usage(rest: bytes) -> None:
-    assert meter.examine(b'{"usage":{"prompt_tokens_details":5,"prompt_tokens":9,' + rest) is Problem.INVALID
+    assert reported.examine(b'{"usage":{"prompt_tokens_details":5,"prompt_tokens":9,' + rest) is Problem.INVALID

@@ -97,5 +97,5 @@ def test_an_edit_is_bounded_whatever_its_size_and_a_variation_asks_for_requests_
     assert media.bound_of_edit(5) == media.bound_of_edit(None)
     assert media.bound_of_edit(None).input_tokens == media.EDIT_INPUT_TOKENS
     assert (media.bound_of_edit(None).cap or 0) > media.IMAGE_OUTPUT_TOKENS
-    assert media.bound_of_variation(5) == media.untold("")
+    assert media.bound_of_variation(5) == media.untold("dall-e-2")
     assert (media.untold("m").input_tokens, media.untold("m").choices) == (0, 0)

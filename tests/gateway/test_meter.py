@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway import answers, meter
-from gateway.meter import Problem, StreamMeter, Usage
-from usage.values import Details
+from gateway.meter import StreamMeter
+from gateway.reported import Problem, Usage, read_usage
 from gateway.sse import MAX_EVENT_BYTES, Kind, Splitter, split
+from usage.values import Details
 
 
 def words(text: str) -> int:
@@ -39,87 +40,6 @@ def watch(*chunks: bytes, terminal: tuple[bytes, ...] = ()) -> StreamMeter:
         for kind, block in splitter.feed(chunk):
             watching.add(kind, block)
     return watching
-
-
-@pytest.mark.parametrize(
-    "reported",
-    [
-        {"prompt_tokens": 3, "completion_tokens": 5, "total_tokens": 8},
-        {"input_tokens": 3, "output_tokens": 5},
-        {"prompt_tokens": 3, "completion_tokens": 5, "prompt_tokens_details": None, "cost": 1e-9},
-    ],
-)
-def test_usage_is_read_under_either_name(reported: dict[str, object]) -> None:
-    assert meter.read_usage(json.dumps({"id": "x", "usage": reported}).encode()) == Usage(3, 5)
-    assert meter.read_usage(json.dumps({"type": "x", "response": {"usage": reported}}).encode()) == Usage(3, 5)
-
-
-def test_zero_is_a_value() -> None:
-    assert meter.read_usage(b'{"usage":{"prompt_tokens":0,"completion_tokens":0}}') == Usage(0, 0)
-
-
-def test_embeddings_report_no_output() -> None:
-    assert meter.read_usage(b'{"usage":{"prompt_tokens":8,"total_tokens":8}}') == Usage(8, 0)
-
-
-def test_the_largest_count_is_believed() -> None:
-    reported = b'{"usage":{"prompt_tokens":1,"completion_tokens":2147483648}}'
-
-    assert meter.read_usage(reported) == Usage(1, 2**31)
-
-
-@pytest.mark.parametrize(
-    "count", ["null", "-1", "2147483649", "1.0", "1e12", '"5"', "true", "[]", "{}", "9" * 40, "1e999"]
-)
-def test_a_count_that_is_no_count_is_not_believed(count: str) -> None:
-    for reported in (
-        f'"prompt_tokens":{count},"completion_tokens":1',
-        f'"prompt_tokens":1,"completion_tokens":{count}',
-    ):
-        payload = f'{{"usage":{{{reported}}}}}'.encode()
-
-        assert meter.read_usage(payload) is None
-        assert meter.examine(payload) is Problem.INVALID
-
-
-@pytest.mark.parametrize(
-    ("payload", "problem"),
-    [
-        (b"{}", Problem.MISSING),
-        (b'{"usage":null}', Problem.MISSING),
-        (b'{"response":{"usage":null}}', Problem.MISSING),
-        (b'{"response":null}', Problem.MISSING),
-        (b'{"usage":{}}', Problem.INVALID),
-        (b'{"usage":{"prompt_tokens":1}}', Problem.INVALID),
-        (b'{"usage":"many"}', Problem.INVALID),
-        (b"[]", Problem.INVALID),
-        (b"", Problem.UNPARSABLE),
-        (b"{", Problem.UNPARSABLE),
-        (b"<html>", Problem.UNPARSABLE),
-        (b'{"a":"\xff","b":"\\ud800"}', Problem.UNPARSABLE),
-        (b'{"a":' + b"[" * 100_000, Problem.UNPARSABLE),
-    ],
-)
-def test_a_reply_without_usage_says_why(payload: bytes, problem: Problem) -> None:
-    assert meter.examine(payload) is problem
-
-
-def test_lone_surrogates_beside_the_usage_do_not_hide_it() -> None:
-    assert meter.read_usage(b'{"x":"\\ud800","usage":{"prompt_tokens":1,"completion_tokens":2}}') == Usage(1, 2)
-
-
-def test_details_are_read_beside_the_counts_and_add_nothing_to_them() -> None:
-    reported = b'"prompt_tokens":9,"completion_tokens":7,"total_tokens":16,"prompt_tokens_details":{"cached_tokens":4}'
-
-    plain = meter.read_usage(b'{"usage":{%b}}' % reported)
-    watching = watch(b'data: {"choices":[],"usage":{%b}}\n\n' % reported, DONE)
-
-    assert plain == watching.usage == Usage(9, 7, Details(cached_input=4))
-
-
-@given(st.binary())
-def test_no_bytes_make_reading_fail(payload: bytes) -> None:
-    meter.read_usage(payload)
 
 
 def test_a_complete_stream_reports_its_usage() -> None:
@@ -265,28 +185,6 @@ def test_any_cut_keeps_what_was_received() -> None:
 REPORT = b'"usage":{"input_tokens":3,"output_tokens":5,"details":{"a":[1]}}'
 
 
-@pytest.mark.parametrize(
-    ("piece", "found"),
-    [
-        (b'AAAA"' + b"," + REPORT + b"}}", Usage(3, 5)),
-        (REPORT, Usage(3, 5)),
-        (REPORT.replace(b":", b" : \n"), Usage(3, 5)),
-        (b'"usage":{"prompt_tokens":1,"completion_tokens":1},' + REPORT + b"}\n\n", Usage(3, 5)),
-        (b'\xe2\x82","b":"\xff",' + REPORT + b"}", Usage(3, 5)),
-        (REPORT + b',"b":"' + b"x" * 3000, Usage(3, 5)),
-        (REPORT[:-1], Problem.UNPARSABLE),
-        (b'"usage":{' + b'"a":[' * 100_000, Problem.UNPARSABLE),
-        (b'"usage":{"input_tokens":-3,"output_tokens":5}', Problem.INVALID),
-        (b'"usage":{}', Problem.INVALID),
-        (b'"usage":null}', Problem.MISSING),
-        (b'"text":"\\"usage\\":{\\"input_tokens\\":3}"', Problem.MISSING),
-        (b"", Problem.MISSING),
-    ],
-)
-def test_the_last_usage_of_a_piece_is_read_wherever_it_was_cut(piece: bytes, found: Usage | Problem) -> None:
-    assert meter.examine_piece(piece) == found
-
-
 TERMINAL = (b"response.completed", b"response.failed", b"response.incomplete")
 IMAGE = "iVBOR" * (MAX_EVENT_BYTES // 4)
 
@@ -344,3 +242,12 @@ def test_the_usage_of_an_event_behind_an_oversize_one_is_read() -> None:
 
     assert watch(*chunks, usage(7, 2), DONE).usage == Usage(7, 2)
     assert watch(*chunks, delta("x") + usage(7, 2) + DONE).usage == Usage(7, 2)
+
+
+def test_details_are_read_beside_the_counts_and_add_nothing_to_them() -> None:
+    reported = b'"prompt_tokens":9,"completion_tokens":7,"total_tokens":16,"prompt_tokens_details":{"cached_tokens":4}'
+
+    plain = read_usage(b'{"usage":{%b}}' % reported)
+    watching = watch(b'data: {"choices":[],"usage":{%b}}\n\n' % reported, DONE)
+
+    assert plain == watching.usage == Usage(9, 7, Details(cached_input=4))

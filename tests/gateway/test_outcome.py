@@ -6,7 +6,7 @@ import pytest
 from gateway import sse
 from gateway.call import Call
 from gateway.estimate import Estimate
-from gateway.meter import StreamMeter, Usage
+from gateway.meter import StreamMeter
 from gateway.outcome import (
     Figures,
     event_of,
@@ -16,11 +16,13 @@ from gateway.outcome import (
     of_answer,
     of_cut_download,
     of_download,
+    of_no_answer,
     of_stream,
-    of_unfinished,
     of_unknown,
     provider_error,
 )
+from gateway.reported import Usage
+from gateway.uploads import Upload
 from sentinel.exceptions import CallError, UpstreamAuth, UpstreamError, UpstreamForbidden
 from tests.gateway.make import CALL_ID, DONE, delta, event, make_call, make_grant, usage_chunk
 from usage.values import Details, Source
@@ -215,7 +217,17 @@ def test_a_download_that_was_cut_counts_as_much_as_was_held(call: Call, figures:
 
 
 def test_an_upload_without_its_end_counts_nothing() -> None:
-    assert of_unfinished() == Figures(0, 0, 0, Source.PARTIAL)
+    upload = Upload(receive_nothing, None, 100, None, lambda _model: None)
+    cut = replace(make_call(), upload=upload)
+    upload.is_complete = False
+    assert of_no_answer(cut, GRANT) == Figures(0, 0, 0, Source.PARTIAL)
+
+    upload.is_complete = True
+    assert of_no_answer(cut, GRANT) == of_unknown(cut, GRANT)
+
+
+async def receive_nothing() -> dict[str, object]:
+    raise AssertionError("nobody reads here")
 
 
 def test_a_plain_answer_that_is_no_text_is_not_counted_by_us() -> None:
