@@ -103,7 +103,7 @@ def test_rounds_of_tools_and_text_are_not_decoded_for_this(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"file_id":', b'{"file_id":"a"' + b',"b":' + b"[" * 100_000, b'{"file_ids":[%b"x"]}' % (b'"a",' * 0 + b"1,,")],
+    [b'{"file_id":', b'{"file_id":"a"' + b',"b":' + b"[" * 100_000, b'{"file_ids":[1,,"x"]}'],
 )
 def test_a_body_that_names_something_and_cannot_be_read_is_refused(body: bytes) -> None:
     with pytest.raises(BadRequest):

@@ -1,19 +1,24 @@
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gateway.call import Call
+from gateway.forms import FormWatch
+from gateway.media import bound_of_transcript, untold
 from gateway.proxy import Owner, serve
 from gateway.relay import Stop
 from gateway.responses import StreamResponse
+from gateway.uploads import Upload
 from gateway.upstream import NeverSent
 from limits import keys as ledger_keys
 from limits.admission import Admission
 from limits.learning import OutputNeeds
 from limits.snapshot import Snapshots
-from sentinel.exceptions import CallError, Unauthenticated, UpstreamAuth, UpstreamError, UpstreamTimeout
+from sentinel.exceptions import BadRequest, CallError, Unauthenticated, UpstreamAuth, UpstreamError, UpstreamTimeout
 from sentinel.lib import redis as connections
 from sentinel.lib.asgi import Exchange, Gone
 from tests.gateway.make import DONE, FakeClient, FakeReply, delta, make_call, usage_chunk
@@ -315,3 +320,192 @@ async def test_a_stream_that_the_provider_answers_plainly_is_a_plain_answer(stag
 
     assert response.status_code == 200
     assert [(event.input, event.output) for event in events()] == [(7, 5)]
+
+
+class Sound(FakeReply):
+    """An answer that is neither JSON nor events."""
+
+    def __init__(self, *pieces: Any) -> None:
+        super().__init__(pieces)
+        self.headers = [(b"content-type", b"audio/mpeg"), (b"content-length", b"5")]
+
+
+def open_call(upload: Upload | None = None) -> Call:
+    """A call whose answer may be anything: speech, or a transcript of what is uploaded."""
+    estimate = replace(bound_of_transcript(1000), cap=100) if upload else untold("tts-1")
+    return replace(make_call(stream=False), estimate=estimate, is_open=True, upload=upload)
+
+
+def owner_of(stage: Stage, call: Call) -> Owner:
+    return Owner(call, stage.exchange, stage, stage.renew)  # type: ignore[arg-type]
+
+
+async def test_an_open_answer_is_passed_on_as_it_comes_with_its_length(stage: Stage) -> None:
+    stage.upstream.reply = Sound(b"so", b"und")
+    client = FakeClient()
+
+    response = await owner_of(stage, open_call()).passing()
+    assert isinstance(response, StreamResponse)
+    await response.send_to(client)
+
+    assert (client.body, client.is_complete) == (b"sound", True)
+    headers = dict(response.asgi_headers)
+    assert (headers[b"content-type"], headers[b"content-length"]) == (b"audio/mpeg", b"5")
+    assert [(event.requests, event.source) for event in events()] == [(1, Source.PROVIDER)]
+    await eventually(lambda: not stage.streams)
+    assert is_all_given_back()
+
+
+async def test_an_open_call_whose_client_leaves_before_the_head_is_read_to_its_end(stage: Stage) -> None:
+    head = stage.upstream.reply = asyncio.Event()
+    reply = Sound(b"so", b"und")
+    request = asyncio.ensure_future(owner_of(stage, open_call()).passing())
+    await eventually(lambda: stage.upstream.asked)
+
+    stage.left.set()
+    await loop_turns(5)
+    stage.upstream.reply = reply
+    head.set()
+
+    await eventually(lambda: [(e.requests, e.source) for e in events()] == [(1, Source.PROVIDER)])
+    await request
+    assert await reply.read_some() == b"", "all of it was read"
+    await eventually(is_all_given_back)
+
+
+@pytest.mark.parametrize("on_disconnect", ["abort", "drain"])
+async def test_an_open_call_that_turns_out_to_be_a_stream_after_its_client_left_is_stopped(
+    stage: Stage, on_disconnect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, stream_on_disconnect=on_disconnect, stream_drain_seconds=0.05)
+    head = stage.upstream.reply = asyncio.Event()
+    reply = FakeReply([delta("a"), asyncio.Event()])
+    request = asyncio.ensure_future(owner_of(stage, open_call()).passing())
+    await eventually(lambda: stage.upstream.asked)
+
+    stage.left.set()
+    await loop_turns(5)
+    stage.upstream.reply = reply
+    head.set()
+
+    await eventually(lambda: [event.source for event in events()] == [Source.PARTIAL])
+    await asyncio.wait([request])
+    assert reply.closed
+    await eventually(lambda: not stage.streams and is_all_given_back())
+
+
+async def test_an_open_answer_whose_client_leaves_in_the_middle_is_read_to_its_end(stage: Stage) -> None:
+    gate = asyncio.Event()
+    stage.upstream.reply = Sound(b"so", gate, b"und")
+    client = FakeClient()
+    response = await owner_of(stage, open_call()).passing()
+    sending = asyncio.ensure_future(response.send_to(client))  # type: ignore[attr-defined]
+    await eventually(lambda: client.body)
+
+    stage.left.set()
+    await loop_turns(5)
+    gate.set()
+    await sending
+
+    assert [(event.requests, event.source) for event in events()] == [(1, Source.PROVIDER)]
+
+
+FORM = b'--XyZ\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--XyZ--\r\n'
+
+
+class Sender:
+    """A client that sends the pieces of a form, and then leaves or stays."""
+
+    def __init__(self, stage: Stage, *pieces: bytes, leaves: bool = False) -> None:
+        self._pieces = list(pieces)
+        self._leaves, self._stage = leaves, stage
+        stage.exchange.receive = self.receive
+
+    async def receive(self) -> dict[str, Any]:
+        if self._pieces:
+            body = self._pieces.pop(0)
+            return {"type": "http.request", "body": body, "more_body": bool(self._pieces) or self._leaves}
+        if not self._leaves:
+            await self._stage.left.wait()
+        return {"type": "http.disconnect"}
+
+    def upload(self, *, forbids: bool = False) -> Upload:
+        def check(_model: str | None) -> None:
+            if forbids:
+                raise BadRequest(code="model_not_allowed")
+
+        return Upload(self.receive, None, 10_000, FormWatch(b"XyZ", "model"), check)
+
+
+class Taking(FakeUpstream):
+    """Takes `most` pieces of an upload before it answers."""
+
+    def __init__(self, most: int = 1000) -> None:
+        super().__init__()
+        self.most = most
+        self.taken: list[bytes] = []
+
+    async def open(self, *call: Any) -> Any:
+        call[4]()
+        async for piece in call[3].framed():
+            self.taken.append(piece)
+            if len(self.taken) == self.most:
+                break
+        return await super().open(*call)
+
+
+async def test_an_upload_is_named_by_its_form_and_settled_once(stage: Stage) -> None:
+    sender = Sender(stage, FORM[:30], FORM[30:])
+    stage.upstream = Taking()
+    stage.upstream.reply = Plain(b'{"text":"hi","usage":{"input_tokens":7,"output_tokens":5}}')
+    client = FakeClient()
+
+    response = await owner_of(stage, open_call(sender.upload())).passing()
+    await response.send_to(client)  # type: ignore[attr-defined]
+
+    assert client.body.startswith(b'{"text":"hi"')
+    assert [(event.model, event.input, event.output) for event in events()] == [("whisper-1", 7, 5)]
+    assert is_all_given_back()
+
+
+@pytest.mark.parametrize("forbids", [False, True])
+async def test_an_upload_that_its_client_or_we_cut_settles_zeros_once(stage: Stage, forbids: bool) -> None:
+    sender = Sender(stage, FORM[:30], FORM[30:], leaves=not forbids)
+    stage.upstream = Taking()
+
+    with pytest.raises(BadRequest if forbids else Gone):
+        await owner_of(stage, open_call(sender.upload(forbids=forbids))).passing()
+
+    found = [(event.input, event.output, event.requests, event.source) for event in events()]
+    assert found == [(0, 0, 0, Source.PARTIAL)]
+    assert stage.upstream.asked == []
+    await eventually(lambda: not stage.streams and is_all_given_back())
+
+
+async def test_an_upload_that_the_provider_never_answers_is_charged(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(monkeypatch, upstream_total_seconds=0.05, upload_timeout_seconds=0.05)
+    sender = Sender(stage, FORM)
+    stage.upstream = Taking()
+    stage.upstream.reply = asyncio.Event()
+
+    with pytest.raises(UpstreamTimeout):
+        await owner_of(stage, open_call(sender.upload())).passing()
+
+    assert [(event.requests, event.source) for event in events()] == [(1, Source.PARTIAL)]
+    assert is_all_given_back()
+
+
+async def test_an_error_before_the_end_of_an_upload_is_the_answer_and_counts_nothing(stage: Stage) -> None:
+    sender = Sender(stage, FORM[:10], FORM[10:20], FORM[20:])
+    upload = sender.upload()
+    stage.upstream = Taking(most=1)
+    stage.upstream.reply = Plain(b'{"error":{"message":"too large"}}', 413)
+
+    response = await owner_of(stage, open_call(upload)).passing()
+
+    assert (response.status_code, response.content) == (413, b'{"error":{"message":"too large"}}')
+    assert not upload.is_complete
+    assert [(event.input, event.output, event.requests) for event in events()] == [(0, 0, 0)]
+    await eventually(lambda: not stage.streams and is_all_given_back())
