@@ -22,13 +22,7 @@ def guard(scope: Scope) -> int | None:
     """Refuse what no client needs and attackers use; returns the body's length as declared. Raises CallError; the
     protocol has bounded the head's size."""
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    names = [name for name, _ in headers]
-    if names.count(b"host") != 1:
-        raise BadRequest("Exactly one Host header is needed.", code="invalid_host")
-    if names.count(b"authorization") > 1:
-        raise BadRequest("At most one Authorization header is accepted.", code="ambiguous_authorization")
-    if b"trailer" in names:
-        raise BadRequest("Trailer fields are not accepted.", code="trailers_not_allowed")
+    _refuse_doubles([name for name, _ in headers])
     length = None
     for name, value in headers:
         if name == b"content-length":
@@ -39,6 +33,18 @@ def guard(scope: Scope) -> int | None:
     if not _PATH.fullmatch(path) or _DOTS.search(path):
         raise NotFound
     return length
+
+
+def _refuse_doubles(names: list[bytes]) -> None:
+    """Of some headers the provider may believe another one than we do."""
+    if names.count(b"host") != 1:
+        raise BadRequest("Exactly one Host header is needed.", code="invalid_host")
+    if names.count(b"authorization") > 1:
+        raise BadRequest("At most one Authorization header is accepted.", code="ambiguous_authorization")
+    if names.count(b"content-type") > 1:
+        raise BadRequest("At most one Content-Type header is accepted.")
+    if b"trailer" in names:
+        raise BadRequest("Trailer fields are not accepted.", code="trailers_not_allowed")
 
 
 async def incoming(receive: Receive) -> AsyncIterator[bytes]:

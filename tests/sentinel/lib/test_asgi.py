@@ -204,6 +204,7 @@ async def test_a_send_that_fails_still_ends_the_request() -> None:
         ([], "invalid_host"),
         ([HOST, HOST], "invalid_host"),
         ([HOST, (b"authorization", b"a"), (b"authorization", b"b")], "ambiguous_authorization"),
+        ([HOST, (b"content-type", b"a/b; boundary=c"), (b"content-type", b"a/b; boundary=d")], "invalid_request"),
         ([HOST, (b"trailer", b"x")], "trailers_not_allowed"),
         ([HOST, (b"content-encoding", b"gzip")], "unsupported_media_type"),
     ],
