@@ -152,7 +152,10 @@ local short = nil
 for _, quota in ipairs(quotas) do
   local wanted = ask[quota.metric] or 0
   local fits = quota.free >= wanted and before == 0
-  if mode == 'soft' then fits = quota.used < quota.limit end
+  if mode == 'soft' then
+    fits = quota.used < quota.limit
+    if fits and wanted > quota.free then would = quota.key end
+  end
   if wanted > 0 and not fits then
     quota.decision = quota.limit - quota.used >= wanted and 'held' or 'quota'
     if short == nil or (short.decision == 'held' and quota.decision == 'quota') then short = quota end

@@ -492,6 +492,16 @@ async def test_soft_mode_admits_until_the_quota_is_used_up(monkeypatch: pytest.M
         await admit(admission)
 
 
+async def test_soft_mode_says_whom_it_admitted_beyond_what_was_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch, quota_mode="soft")
+    store(make_limit("output", 100))
+    admission = make_admission()
+
+    within, beyond = [await admit(admission, make_ask(cap=cap)) for cap in (100, 1)]
+
+    assert [grant.would_refuse for grant in (within, beyond)] == ["", "ai_usage.output"]
+
+
 async def test_observe_mode_admits_everybody_and_says_whom_it_would_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
     configure(monkeypatch, quota_mode="observe", rate_limit_requests=1)
     store(make_limit("output", 100, used=200))
