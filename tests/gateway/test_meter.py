@@ -11,6 +11,7 @@ from gateway import answers, meter
 from gateway.meter import StreamMeter
 from gateway.reported import Problem, Usage, read_usage
 from gateway.sse import MAX_EVENT_BYTES, Kind, Splitter, split
+from tests.gateway.test_sse import STREAMS
 from usage.values import Details
 
 
@@ -173,6 +174,17 @@ def test_any_split_gives_the_same_figures(cuts: list[int], line_end: bytes) -> N
     watching = watch(*[stream[start:end] for start, end in pairwise(places)])
 
     assert (watching.usage, watching.is_complete, watching.received()) == (Usage(5, 3), True, 3)
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_stream_of_the_corpus_gives_the_same_figures_byte_by_byte_and_cut_anywhere(name: str) -> None:
+    stream = STREAMS[name]
+    splits = [[stream[at : at + 1] for at in range(len(stream))]]
+    splits += [[stream[:cut], stream[cut:]] for cut in range(0, len(stream), 3)]
+
+    seen = {(each.usage, each.is_complete, each.received()) for each in [watch(stream), *[watch(*s) for s in splits]]}
+
+    assert len(seen) == 1
 
 
 def test_any_cut_keeps_what_was_received() -> None:
