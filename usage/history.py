@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 import orjson
-from django.db import transaction
+from django.db import connection, transaction
 
 from sentinel import config
 from usage import outbox, recent
@@ -19,6 +19,7 @@ from usage.values import UsageEvent
 
 _BATCHES_AT_ONCE = 25  # of up to some hundred calls each: what a worker holds in memory while it catches up
 _ROWS_AT_ONCE = 500
+_TOTAL_OF = ("hour", "external_id", "model", "source")
 _FIGURES = ("calls", "input", "output", "requests")
 
 
@@ -95,27 +96,30 @@ def _write(batches: Sequence[Batch]) -> None:
 
 
 def _add_to_totals(calls: Sequence[CallRecord]) -> None:
+    """One upsert a total. Always in the same order, or two writers could lock each other out.
+
+    Written by hand: the ORM's way, to read rows and update them in bulk, took two thirds of a worker's time.
+    """
     sums: dict[tuple[datetime, str, str, str], list[int]] = {}
     for call in calls:
         hour = call.admitted_at.replace(minute=0, second=0, microsecond=0)
-        total = sums.setdefault((hour, call.external_id, call.model, call.source), [0, 0, 0, 0])
+        total = sums.setdefault((hour, call.external_id, call.model, call.source), [0] * len(_FIGURES))
         for at, amount in enumerate((1, call.input, call.output, call.requests)):
             total[at] += amount
-    empty = [HourlyTotal(hour=at[0], external_id=at[1], model=at[2], source=at[3]) for at in sums]
-    HourlyTotal.objects.bulk_create(empty, batch_size=_ROWS_AT_ONCE, ignore_conflicts=True)
-    rows = HourlyTotal.objects.select_for_update().filter(
-        hour__in={at[0] for at in sums}, external_id__in={at[1] for at in sums}
+    hour_of = HourlyTotal._meta.get_field("hour").get_db_prep_save
+    rows = [(hour_of(at[0], connection), *at[1:], *sums[at]) for at in sorted(sums)]
+    with connection.cursor() as cursor:
+        cursor.executemany(_upsert(), rows)
+
+
+def _upsert() -> str:
+    quote = connection.ops.quote_name
+    table, columns = quote(HourlyTotal._meta.db_table), [quote(name) for name in (*_TOTAL_OF, *_FIGURES)]
+    added = [f"{quote(name)} = {table}.{quote(name)} + excluded.{quote(name)}" for name in _FIGURES]
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join(['%s'] * len(columns))}) "  # noqa: S608 - ours
+        f"ON CONFLICT ({', '.join(columns[: len(_TOTAL_OF)])}) DO UPDATE SET {', '.join(added)}"
     )
-    changed = []
-    # Always in the same order, or two writers could lock each other out.
-    for row in rows.order_by("pk"):
-        if more := sums.get((row.hour, row.external_id, row.model, row.source)):
-            row.calls += more[0]
-            row.input += more[1]
-            row.output += more[2]
-            row.requests += more[3]
-            changed.append(row)
-    HourlyTotal.objects.bulk_update(changed, _FIGURES, batch_size=_ROWS_AT_ONCE)
 
 
 def _batch_row(batch: Batch) -> BatchRecord:
