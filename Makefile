@@ -1,8 +1,9 @@
 # `make` lists the targets. Everything runs from .venv, which is made when it is missing.
 SHELL := /bin/sh
 VENV ?= .venv
+FOREIGN ?= .foreign
 PY := $(VENV)/bin/python
-export VENV
+export VENV FOREIGN
 IMAGE ?= sentinel
 COMPOSE_DEV := docker compose -f deploy/compose.dev.yaml
 
@@ -45,6 +46,7 @@ bench: ## added latency, throughput and memory, with this machine named
 
 journeys: ## the long journeys, with foreign clients and servers
 	@scripts/setup.sh dev
+	@scripts/foreign.sh
 	@$(PY) -m pytest -n 0 -m journey $(ARGS)
 
 chaos: ## load under random faults, then three ledgers added up: make chaos MINUTES=3 SEED=1

@@ -13,7 +13,7 @@ from sentinel.config import BASE_DIR
 
 PACKAGES = ("sentinel", "gateway", "limits", "usage", "scripts")
 _NOT_OURS = {"migrations", "__pycache__"}
-_GENERATED = {".venv", "var", ".git", "staticfiles", ".hypothesis"}
+_GENERATED = {".venv", ".foreign", "var", ".git", "staticfiles", ".hypothesis"}
 _REQUIREMENT = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^\]]+\])?==", re.MULTILINE)
 _LINK = re.compile(r"\]\((?!https?:|mailto:)([^)#\s]+)(?:#[^)]*)?\)")
 

@@ -1,0 +1,131 @@
+"""The asynchronous `openai` client: `python -m tests.journeys.clients.asynchronous plan.json`."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import openai
+from pydantic import BaseModel
+
+from tests.journeys.clients import seen
+from tests.journeys.clients.seen import Asked, answer, arguments, beside, method, value
+
+
+class Weather(BaseModel):
+    """What structured journeys ask for."""
+
+    city: str
+
+
+async def plain(client: Any, journey: Asked) -> Any:
+    """One call, one answer."""
+    return answer(await method(client, journey["call"])(**arguments(journey)))
+
+
+async def retried(client: Any, journey: Asked) -> Any:
+    """A call that the client itself repeats, and whether it waited a second before."""
+    begin = time.monotonic()
+    found = await plain(client, journey)
+    return {**found, "waited": time.monotonic() - begin >= 1.0}
+
+
+async def stream(client: Any, journey: Asked) -> Any:
+    """Every chunk of a stream."""
+    chunks = await method(client, journey["call"])(stream=True, **arguments(journey))
+    return {"chunks": [value(chunk) async for chunk in chunks]}
+
+
+async def raw(client: Any, journey: Asked) -> Any:
+    """Status and headers too."""
+    reply = await beside(client, journey["call"], "with_raw_response.create")(**arguments(journey))
+    headers = {name.lower(): text for name, text in reply.headers.items()}
+    return {"status": reply.status_code, "headers": headers, "answer": value(reply.parse())}
+
+
+async def helper(client: Any, journey: Asked) -> Any:
+    """The client's own gathering of a stream."""
+    async with beside(client, journey["call"], "stream")(**arguments(journey)) as events:
+        kinds = [event.type async for event in events]
+        final = getattr(events, "get_final_completion", None) or events.get_final_response
+        return {"kinds": kinds, "final": value(await final())}
+
+
+async def parse(client: Any, journey: Asked) -> Any:
+    """An answer as an object of ours."""
+    wish = "text_format" if journey["call"].startswith("responses") else "response_format"
+    found = await beside(client, journey["call"], "parse")(**{wish: Weather}, **arguments(journey))
+    parsed = found.output_parsed if wish == "text_format" else found.choices[0].message.parsed
+    return {**answer(found), "parsed": value(parsed), "class": type(parsed).__name__}
+
+
+async def tools(client: Any, journey: Asked) -> Any:
+    """Ask, be called, tell, be answered."""
+    body = arguments(journey)
+    first = await client.chat.completions.create(**body)
+    message = first.choices[0].message
+    told = [*body["messages"], message, *seen.tool_result(message)]
+    second = await client.chat.completions.create(model=body["model"], messages=told, tools=body["tools"])
+    return {"first": answer(first), "second": answer(second)}
+
+
+async def pages(client: Any, journey: Asked) -> Any:
+    """A list that the client pages through."""
+    return {"items": [value(each) async for each in method(client, journey["call"])(**arguments(journey))]}
+
+
+async def binary(client: Any, journey: Asked) -> Any:
+    """An answer of bytes, whole."""
+    found = await method(client, journey["call"])(**arguments(journey))
+    return {"content": value(await found.aread()), "type": found.response.headers["content-type"]}
+
+
+async def binary_stream(client: Any, journey: Asked) -> Any:
+    """An answer of bytes, as it comes."""
+    streaming = beside(client, journey["call"], "with_streaming_response.create")
+    async with streaming(**arguments(journey)) as found:
+        return {"content": value(b"".join([part async for part in found.iter_bytes()]))}
+
+
+async def leave(client: Any, journey: Asked) -> Any:
+    """Break off a stream early; the next call works."""
+    async with await method(client, journey["call"])(stream=True, **arguments(journey)) as chunks:
+        first = [value(await anext(chunks)) for _ in range(3)]
+    body = {name: each for name, each in arguments(journey).items() if name != "metadata"}
+    return {"first": first, "next": answer(await method(client, journey["call"])(**body))}
+
+
+async def many(client: Any, journey: Asked) -> Any:
+    """Eight calls at once."""
+    body = arguments(journey)
+
+    async def one(number: int) -> Any:
+        asked = [{"role": "user", "content": f"Question {number}" + " more" * number}]
+        return answer(await method(client, journey["call"])(**{**body, "messages": asked}))
+
+    return list(await asyncio.gather(*map(one, range(8))))
+
+
+MANNERS: dict[str, Callable[[Any, Asked], Awaitable[Any]]] = {
+    each.__name__: each
+    for each in (plain, retried, stream, raw, helper, parse, tools, pages, binary, binary_stream, leave, many)
+}
+
+
+async def main() -> None:
+    """Play the journeys one after the other."""
+    plan, document = seen.wanted(), {}
+    async with openai.AsyncOpenAI(
+        base_url=plan["base_url"], api_key=plan["api_key"], max_retries=0, timeout=60
+    ) as client:
+        for journey in plan["journeys"]:
+            try:
+                with_options = client.with_options(**journey["options"]) if journey["options"] else client
+                document[journey["name"]] = await MANNERS[journey["how"]](with_options, journey)
+            except Exception as raised:  # noqa: BLE001  # what is raised is what is seen
+                document[journey["name"]] = seen.error(raised)
+    seen.tell(document)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
