@@ -118,6 +118,8 @@ class Provider:
         call.who, call.model, call.stream = _who(body), body.get("model") and str(body["model"]), _is_stream(body)
         call.parts = [part.as_json() for part in form.parts]
         script = self._script(body)
+        if script.times is not None and self._control.calls.of(call.who) > script.times:
+            script = Script()
         if script.verbatim is not None:
             await play.before(request.channel, call, script)
             return

@@ -124,6 +124,10 @@ class Calls:
         """The kept calls after that number, oldest first."""
         return (call for call in self._kept if call.seq > seq and who in {None, call.who})
 
+    def of(self, who: str | None) -> int:
+        """How many of the kept calls are this caller's."""
+        return sum(1 for _ in self.since(0, who))
+
     def raw_body(self, seq: int) -> bytes | None:
         """The bytes that one of the newest calls sent, up to a megabyte."""
         return next((body for number, body in self._raw if number == seq), None)

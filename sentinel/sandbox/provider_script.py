@@ -25,6 +25,7 @@ class Script:
     before the first piece, counted and never shown. audio_bytes: the size of spoken audio. audio_seconds: how long a
     recording is taken to be, None to judge by its size. verbatim: the answer itself in Base64, whatever the endpoint,
     with `status` and `content_type`; torn into writes where `split` says so, and `..._after` then counts writes.
+    times: after so many calls of one caller the script is over, and what follows is ordinary.
     """
 
     pieces: int | None = None
@@ -54,6 +55,7 @@ class Script:
     audio_seconds: float | None = None
     verbatim: str | None = None
     content_type: str | None = None
+    times: int | None = None
 
     def stop(self) -> tuple[int, str] | None:
         """After how many pieces a stream goes wrong, and how; the earliest of what is asked for."""
@@ -96,6 +98,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "audio_seconds": (int, float, type(None)),
     "verbatim": (str, type(None)),
     "content_type": (str, type(None)),
+    "times": _COUNT,
 }
 _FIELDS = frozenset(entry.name for entry in fields(Script))
 

@@ -229,3 +229,13 @@ def test_dictated_bytes_are_torn_into_writes_and_break_between_them(provider: Se
     assert how == "reset"
     assert torn.partition(b"\r\n\r\n")[2] == b"7\r\n" + STORY[:7] + b"\r\n3\r\n" + STORY[7:10] + b"\r\n"
     assert (whole.status_code, whole.content) == (200, STORY)
+
+
+def test_a_script_for_so_many_times_is_over_for_its_caller_alone(provider: Served) -> None:
+    refusal = {"status": 429, "retry_after": 1, "times": 2}
+
+    first = [ask(provider, chat(script=refusal, user="ada")).status_code for _ in range(4)]
+    second = [ask(provider, chat(script=refusal, user="ben")).status_code for _ in range(3)]
+
+    assert first == [429, 429, 200, 200]
+    assert second == [429, 429, 200]
