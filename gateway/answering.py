@@ -42,5 +42,6 @@ async def response_to(
     log.warning("upstream_refused", call_id=call.call_id, status=reply.status)
     if isinstance(answer, CallError):
         raise answer
-    headers = [*headers_of(call, grant, reply.headers), (b"x-should-retry", b"false")]
-    return RelayResponse(answer[0], headers, scrub(answer[1]))
+    # Before a 5xx the provider may have worked, and billed; what it refuses with a 4xx it did not begin.
+    once = [(b"x-should-retry", b"false")] if reply.status >= 500 else []
+    return RelayResponse(answer[0], [*headers_of(call, grant, reply.headers), *once], scrub(answer[1]))
