@@ -23,14 +23,15 @@ from sentinel.config import BASE_DIR
 from sentinel.launch.probes import http_ok
 from sentinel.launch.process import Child, Spec
 from sentinel.sandbox.cast import PROVIDER_KEY
-from tests.journeys import asks
-from tests.journeys.asks import Journey
+from tests.journeys import at_others, at_simulator, in_chain
+from tests.journeys.asks import Journey, write_files
+from tests.oracle import encodings
 from tests.servers import free_port
 from tests.stack import Stack, running
 
 FOREIGN = BASE_DIR / os.environ.get("FOREIGN", ".foreign")
 _AT_ONCE = 4
-_PROGRAM_SECONDS = 150
+_PROGRAM_SECONDS = 240
 # The clients' own deadlines decide, not ours.
 SETTINGS = {
     "RATE_LIMIT_REQUESTS": "100000",
@@ -58,8 +59,8 @@ SERVERS = ("the simulator", "a server of others")
 def journeys_of(program: str, server: str) -> list[Journey]:
     """What this program does with this server."""
     if program == "LangChain":
-        return asks.of_chain_with_simulator() if server == SERVERS[0] else asks.of_chain_with_server()
-    return asks.of_simulator() if server == SERVERS[0] else asks.of_server()
+        return in_chain.at_simulator() if server == SERVERS[0] else in_chain.at_others()
+    return at_simulator.journeys() if server == SERVERS[0] else at_others.journeys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,11 @@ def foreign_server(folder: Path) -> Iterator[str]:
 def doors(journeys_stack: Stack) -> Iterator[Mapping[str, tuple[Door, Door]]]:
     """Per server its own door, and Sentinel's."""
     stack = journeys_stack
-    with foreign_server(stack.folder) as url, stack.another_gateway({"OPENAI_API_URL": f"{url}/v1"}) as (other, _):
+    opened = {"PASSTHROUGH_ALLOW": "GET /v1/responses/**"}
+    with (
+        foreign_server(stack.folder) as url,
+        stack.another_gateway({"OPENAI_API_URL": f"{url}/v1", **opened}) as (other, _),
+    ):
         ada = stack.person("ada")
         yield {
             SERVERS[0]: (Door(stack.provider.url, PROVIDER_KEY), Door(stack.url, ada.token)),
@@ -128,6 +133,8 @@ def seen(
     """What every program saw of every server."""
     runs = [(program, server) for program in PROGRAMS for server in SERVERS]
     folder = tmp_path_factory.mktemp("plans")
+    write_files(folder)
+    encodings(folder)
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         documents = [
             [threads.submit(play, program, door, journeys_of(program, server), folder) for door in doors[server]]
@@ -138,13 +145,18 @@ def seen(
 
 def play(program: str, door: Door, journeys: Sequence[Journey], folder: Path) -> dict[str, Any]:
     """Run a program; its document."""
-    plan = {"base_url": f"{door.url}/v1", "api_key": door.key, "journeys": [each.as_json() for each in journeys]}
+    asked = [each.as_json(folder) for each in journeys]
+    plan = {"base_url": f"{door.url}/v1", "api_key": door.key, "journeys": asked}
     path = folder / f"{program}-{door.url.rpartition(':')[2]}.json".replace(" ", "-")
     path.write_text(json.dumps(plan), encoding="utf-8")
     done = subprocess.run(
         [*PROGRAMS[program], str(path)],
         cwd=BASE_DIR,
-        env={"PATH": os.environ["PATH"]},
+        env={
+            "PATH": os.environ["PATH"],
+            "TIKTOKEN_CACHE_DIR": str(folder),
+            "PYTHONWARNINGS": "ignore::DeprecationWarning",
+        },
         capture_output=True,
         timeout=_PROGRAM_SECONDS,
         check=False,

@@ -11,7 +11,8 @@ from typing import Any
 _SANDBOX = r"(?:[a-z]+[_-])+sandbox[0-9a-f]{8,}(?:_\w+)?"  # chatcmpl-sandbox0000002a, call_chatcmpl-sandbox0000002a_0
 _OTHERS = r"[a-z]+[_-][0-9a-f]{24}"  # chatcmpl_5e6f...
 _LANGCHAIN = r"lc_run--[0-9a-f-]{36}"
-_NAME = re.compile(rf"\b(?:{_SANDBOX}|{_OTHERS}|{_LANGCHAIN})\b")
+_PICTURE = r"images\.sandbox\.invalid/\d+"
+_NAME = re.compile(rf"\b(?:{_SANDBOX}|{_OTHERS}|{_LANGCHAIN}|{_PICTURE})\b")
 _TIMES = frozenset({"created", "created_at", "completed_at"})
 
 

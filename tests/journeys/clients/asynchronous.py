@@ -69,6 +69,21 @@ async def tools(client: Any, journey: Asked) -> Any:
     return {"first": answer(first), "second": answer(second)}
 
 
+async def response_tools(client: Any, journey: Asked) -> Any:
+    """The same by way of responses: what was said goes back as it came."""
+    body = arguments(journey)
+    first = await client.responses.create(**body)
+    told = [{"role": "user", "content": body["input"]}, *first.output, *seen.response_results(first)]
+    second = await client.responses.create(model=body["model"], input=told, max_output_tokens=500)
+    return {"first": answer(first), "second": answer(second)}
+
+
+async def stored(client: Any, journey: Asked) -> Any:
+    """A response, and the same once more from where it is kept."""
+    first = await client.responses.create(**arguments(journey))
+    return {"first": answer(first), "kept": answer(await client.responses.retrieve(first.id))}
+
+
 async def pages(client: Any, journey: Asked) -> Any:
     """A list that the client pages through."""
     return {"items": [value(each) async for each in method(client, journey["call"])(**arguments(journey))]}
@@ -108,7 +123,10 @@ async def many(client: Any, journey: Asked) -> Any:
 
 MANNERS: dict[str, Callable[[Any, Asked], Awaitable[Any]]] = {
     each.__name__: each
-    for each in (plain, retried, stream, raw, helper, parse, tools, pages, binary, binary_stream, leave, many)
+    for each in (
+        *(plain, retried, stream, raw, helper, parse, tools),
+        *(response_tools, stored, pages, binary, binary_stream, leave, many),
+    )
 }
 
 

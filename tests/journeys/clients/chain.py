@@ -1,6 +1,7 @@
 """LangChain over the `openai` client: `python -m tests.journeys.clients.chain plan.json`."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,13 @@ def get_weather(city: str) -> str:
 def invoke(model: Any, journey: Asked) -> Any:
     """One message, one answer."""
     return value(model.invoke(journey["body"]["asked"]))
+
+
+def retried(model: Any, journey: Asked) -> Any:
+    """A call that the client below repeats, and whether it waited a second before."""
+    begin = time.monotonic()
+    found = invoke(model, journey)
+    return {"answer": found, "waited": time.monotonic() - begin >= 1.0}
 
 
 def stream(model: Any, journey: Asked) -> Any:
@@ -75,7 +83,10 @@ def embed(model: Any, journey: Asked) -> Any:
 
 MANNERS: dict[str, Callable[[Any, Asked], Any]] = {
     each.__name__: each
-    for each in (invoke, stream, asynchronous, batch, bind_tools, structured_by_tool, structured_by_schema, embed)
+    for each in (
+        *(invoke, retried, stream, asynchronous, batch),
+        *(bind_tools, structured_by_tool, structured_by_schema, embed),
+    )
 }
 
 

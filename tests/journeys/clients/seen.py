@@ -88,3 +88,9 @@ def tool_result(message: Any) -> list[dict[str, Any]]:
     return [
         {"role": "tool", "tool_call_id": call.id, "content": '{"weather":"mild"}'} for call in message.tool_calls or ()
     ]
+
+
+def response_results(response: Any) -> list[dict[str, Any]]:
+    """The items that answer a response's tool calls."""
+    calls = [item for item in response.output if item.type == "function_call"]
+    return [{"type": "function_call_output", "call_id": call.call_id, "output": '{"weather":"mild"}'} for call in calls]

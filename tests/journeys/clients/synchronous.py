@@ -69,6 +69,21 @@ def tools(client: Any, journey: Asked) -> Any:
     return {"first": answer(first), "second": answer(second)}
 
 
+def response_tools(client: Any, journey: Asked) -> Any:
+    """The same by way of responses: what was said goes back as it came."""
+    body = arguments(journey)
+    first = client.responses.create(**body)
+    told = [{"role": "user", "content": body["input"]}, *first.output, *seen.response_results(first)]
+    second = client.responses.create(model=body["model"], input=told, max_output_tokens=500)
+    return {"first": answer(first), "second": answer(second)}
+
+
+def stored(client: Any, journey: Asked) -> Any:
+    """A response, and the same once more from where it is kept."""
+    first = client.responses.create(**arguments(journey))
+    return {"first": answer(first), "kept": answer(client.responses.retrieve(first.id))}
+
+
 def pages(client: Any, journey: Asked) -> Any:
     """A list that the client pages through."""
     return {"items": [value(each) for each in method(client, journey["call"])(**arguments(journey))]}
@@ -109,7 +124,10 @@ def many(client: Any, journey: Asked) -> Any:
 
 MANNERS: dict[str, Callable[[Any, Asked], Any]] = {
     each.__name__: each
-    for each in (plain, retried, stream, raw, helper, parse, tools, pages, binary, binary_stream, leave, many)
+    for each in (
+        *(plain, retried, stream, raw, helper, parse, tools),
+        *(response_tools, stored, pages, binary, binary_stream, leave, many),
+    )
 }
 
 

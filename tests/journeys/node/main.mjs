@@ -93,6 +93,22 @@ const manners = {
     return { first: answer(first), second: answer(second) };
   },
 
+  response_tools: async (client, journey) => {
+    const { model, input, ...rest } = fields(journey);
+    const first = await client.responses.create({ model, input, ...rest });
+    const results = first.output
+      .filter(({ type }) => type === "function_call")
+      .map(({ call_id }) => ({ type: "function_call_output", call_id, output: '{"weather":"mild"}' }));
+    const told = [{ role: "user", content: input }, ...first.output, ...results];
+    const second = await client.responses.create({ model, input: told, max_output_tokens: 500 });
+    return { first: answer(first), second: answer(second) };
+  },
+
+  stored: async (client, journey) => {
+    const first = await client.responses.create(fields(journey));
+    return { first: answer(first), kept: answer(await client.responses.retrieve(first.id)) };
+  },
+
   pages: async (client, journey) => ({ items: await gathered(call(client, journey, fields(journey))) }),
 
   binary: async (client, journey) => {
