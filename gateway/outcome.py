@@ -1,11 +1,13 @@
 """Pure: what an ending means for the meter, and what a provider's answer means for the caller."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import orjson
 
 from gateway import headers as allowed
-from gateway.answers import plain_output_texts
+from gateway.answers import decode, plain_output_texts
 from gateway.call import Call
 from gateway.meter import StreamMeter
 from gateway.reported import Usage, read_usage
@@ -112,13 +114,19 @@ def event_of(call: Call, grant: Grant, figures: Figures) -> UsageEvent:
     )
 
 
+class _Event(msgspec.Struct):
+    choices: Any = None
+
+
+_event = msgspec.json.Decoder(_Event)
+
+
 def is_usage_only(payload: bytes) -> bool:
     """Whether an event of a stream is the extra one that carries usage and no part of the answer."""
     try:
-        event = orjson.loads(payload)
-    except orjson.JSONDecodeError:
+        return decode(payload, _event).choices == []
+    except (msgspec.ValidationError, ValueError, RecursionError):
         return False
-    return isinstance(event, dict) and event.get("choices") == []
 
 
 def provider_error(status: int, headers: list[allowed.Header], body: bytes) -> tuple[int, bytes] | CallError:
