@@ -6,7 +6,7 @@ from tests.journeys.asks import UNIQUE, Journey, journey, scripted
 from tests.journeys.at_simulator import PARSED
 
 
-def _link(name: str, how: str, **given: Any) -> Journey:
+def link(name: str, how: str, **given: Any) -> Journey:
     """A journey of the chat model; what is not the journey's own goes to its constructor, but for what is asked."""
     return journey(name, "ChatOpenAI", how, {"model": "gpt-4o-mini", "asked": "Is the café open?"}, given)
 
@@ -21,30 +21,30 @@ def at_simulator() -> list[Journey]:
     calls = scripted(tool_calls=True)
     again = {**scripted(status=429, retry_after=1, times=1), "user": UNIQUE}
     return [
-        _link("invoke", "invoke"),
-        _link("stream", "stream"),
-        _link("stream with usage", "stream", stream_usage=True),
-        _link("asynchronous", "asynchronous"),
-        _link("batch", "batch"),
-        _link("bind tools", "bind_tools", extra_body=calls),
-        _link("structured by tool", "structured_by_tool", extra_body=calls),
-        _link("structured by schema", "structured_by_schema", extra_body=PARSED),
-        _link("by responses", "invoke", use_responses_api=True, max_tokens=500),
-        _link("stream by responses", "stream", use_responses_api=True, max_tokens=500),
-        _link("retried", "retried", extra_body=again, options={"max_retries": 2}),
+        link("invoke", "invoke"),
+        link("stream", "stream"),
+        link("stream with usage", "stream", stream_usage=True),
+        link("asynchronous", "asynchronous"),
+        link("batch", "batch"),
+        link("bind tools", "bind_tools", extra_body=calls),
+        link("structured by tool", "structured_by_tool", extra_body=calls),
+        link("structured by schema", "structured_by_schema", extra_body=PARSED),
+        link("by responses", "invoke", use_responses_api=True, max_tokens=500),
+        link("stream by responses", "stream", use_responses_api=True, max_tokens=500),
+        link("retried", "retried", extra_body=again, options={"max_retries": 2}),
         _vectors("embeddings of tokens"),
         _vectors("embeddings of texts", check_embedding_ctx_length=False),
-        _link("error of an unknown model", "invoke", model="gpt-9", sees="OpenAIModelNotFoundError"),
+        link("error of an unknown model", "invoke", model="gpt-9", sees="OpenAIModelNotFoundError"),
     ]
 
 
 def at_others() -> list[Journey]:
     """With the server of others."""
     return [
-        _link("invoke", "invoke"),
-        _link("stream", "stream"),
-        _link("asynchronous", "asynchronous"),
-        _link("batch", "batch"),
+        link("invoke", "invoke"),
+        link("stream", "stream"),
+        link("asynchronous", "asynchronous"),
+        link("batch", "batch"),
         _vectors("embeddings of texts", check_embedding_ctx_length=False),
-        _link("error 429", "invoke", model="gpt-4.1:mock-429", sees="OpenAIRateLimitError"),
+        link("error 429", "invoke", model="gpt-4.1:mock-429", sees="OpenAIRateLimitError"),
     ]

@@ -132,6 +132,40 @@ STREAMS: Mapping[str, tuple[bytes, bytes]] = {
     "no event": (b"", b""),
 }
 
+
+def typed(kind: bytes, more: bytes, *, line: bytes = b"\n") -> bytes:
+    """An event that has its type as its name."""
+    return b'event: %b%bdata: {"type":"%b"%b}%b' % (kind, line, kind, more, line * 2)
+
+
+_RESPONSE = b',"response":{"id":"r-1","object":"response","status":"completed","output":[],%b}'
+_TOLD = b'"usage":{"input_tokens":5,"output_tokens":2,"total_tokens":7}'
+_DELTA, _COMPLETED = b"response.output_text.delta", b"response.completed"
+
+# Whole streams whose events have types; nothing in them is extra.
+TYPED_STREAMS: Mapping[str, bytes] = {
+    "ordinary": typed(_DELTA, b',"delta":"a"') + typed(_COMPLETED, _RESPONSE % _TOLD),
+    "CRLF": typed(_DELTA, b',"delta":"a"', line=b"\r\n") + typed(_COMPLETED, _RESPONSE % _TOLD, line=b"\r\n"),
+    "CR alone": typed(_DELTA, b',"delta":"a"', line=b"\r") + typed(_COMPLETED, _RESPONSE % _TOLD, line=b"\r"),
+    "a byte order mark and comments": (
+        b"\xef\xbb\xbf: hi\n\n" + typed(_DELTA, b',"delta":"a"') + b":\n\n" + typed(_COMPLETED, _RESPONSE % _TOLD)
+    ),
+    "types that nobody knows": (
+        typed(b"response.unheard_of", b',"x":1e400')
+        + typed(b"error_of_nothing", b"")
+        + typed(_COMPLETED, _RESPONSE % _TOLD)
+    ),
+    "usage early, and again": (
+        typed(b"response.in_progress", _RESPONSE % _TOLD) + typed(_COMPLETED, _RESPONSE % (_TOLD + b',"x":[1.0,1e400]'))
+    ),
+    "a huge event in the middle": (
+        typed(_DELTA, b',"delta":"%b"' % (b"a" * HUGE)) + typed(_COMPLETED, _RESPONSE % _TOLD)
+    ),
+    "a huge event at the end": typed(_COMPLETED, _RESPONSE % (b'"x":"%b",' % (b"b" * HUGE) + _TOLD)),
+    "no blank line at the end": typed(_DELTA, b',"delta":"a"') + typed(_COMPLETED, _RESPONSE % _TOLD)[:-2],
+    "something after the end": typed(_COMPLETED, _RESPONSE % _TOLD) + b": bye\n\n" + typed(_DELTA, b',"delta":"b"'),
+}
+
 _ANSWER = (
     b'{"id":"c-1","object":"chat.completion","created":1,"model":"gpt-4o-mini","choices":[{"index":0,"message":'
     b'{"role":"assistant","content":"Hello"},"finish_reason":"stop"}],%b%b}'

@@ -205,6 +205,21 @@ async def test_a_stream_comes_down_as_the_provider_sent_it(stack: Stack, ada: Pe
 
 
 @pytest.mark.parametrize("split", odd.SPLITS)
+@pytest.mark.parametrize("name", odd.TYPED_STREAMS)
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/images/generations"])
+async def test_a_stream_of_typed_events_comes_down_whole(
+    stack: Stack, ada: Person, path: str, name: str, split: str
+) -> None:
+    stream = odd.TYPED_STREAMS[name]
+    dictate(stack, stream, "text/event-stream; charset=utf-8", odd.SPLITS[split])
+
+    answer = await sent_down(stack, ada, path, b'{"stream": true, %b}' % SHAPES[path])
+
+    assert answer.status == 200
+    assert answer.body == stream
+
+
+@pytest.mark.parametrize("split", odd.SPLITS)
 @pytest.mark.parametrize("name", odd.ANSWERS)
 async def test_a_plain_answer_comes_down_as_the_provider_sent_it(
     stack: Stack, ada: Person, name: str, split: str
