@@ -124,7 +124,7 @@ _event = msgspec.json.Decoder(_Event)
 def is_usage_only(payload: bytes) -> bool:
     """Whether an event of a stream is the extra one that carries usage and no part of the answer."""
     try:
-        return decode(payload, _event).choices == []
+        return bool(decode(payload, _event).choices == [])
     except (msgspec.ValidationError, ValueError, RecursionError):
         return False
 

@@ -1,5 +1,7 @@
 """What the clients do with a server that nobody here wrote, as far as it goes. It misbehaves by names of models."""
 
+from typing import Any
+
 from tests.journeys.asks import (
     WEATHER,
     Journey,
@@ -41,8 +43,8 @@ def _texts() -> list[Journey]:
 
 
 def _others() -> list[Journey]:
-    heard = {"file": file("speech.mp3"), "model": "gpt-4o-transcribe"}
-    spoken = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "The café is open."}
+    heard: dict[str, Any] = {"file": file("speech.mp3"), "model": "gpt-4o-transcribe"}
+    spoken: dict[str, Any] = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "The café is open."}
     return [
         models("models"),
         model("model", "gpt-4.1"),

@@ -22,8 +22,8 @@ from tests.journeys.asks import (
 )
 
 _COUNTED: dict[str, Any] = {"stream_options": {"include_usage": True}}
-_SPOKEN = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "The café is open."}
-_PAINTED = {"model": "gpt-image-1", "prompt": "A café by the harbour"}
+_SPOKEN: dict[str, Any] = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": "The café is open."}
+_PAINTED: dict[str, Any] = {"model": "gpt-image-1", "prompt": "A café by the harbour"}
 _PARSED = {
     "id": "chatcmpl-sandbox00000000",
     "object": "chat.completion",
@@ -81,7 +81,7 @@ def _responses() -> list[Journey]:
         {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": [{"type": "input_text", "text": "Is it open?"}, _picture()]},
     ]
-    calls = {"tools": [FLAT_WEATHER], **scripted(tool_calls=True)}
+    calls: dict[str, Any] = {"tools": [FLAT_WEATHER], **scripted(tool_calls=True)}
     return [
         response("response"),
         response("response without a cap", max_output_tokens=None),
@@ -130,8 +130,8 @@ def _images() -> list[Journey]:
 
 
 def _sounds() -> list[Journey]:
-    heard = {"file": file("speech.mp3"), "model": "gpt-4o-transcribe"}
-    older = {"file": file("speech.mp3"), "model": "whisper-1"}
+    heard: dict[str, Any] = {"file": file("speech.mp3"), "model": "gpt-4o-transcribe"}
+    older: dict[str, Any] = {"file": file("speech.mp3"), "model": "whisper-1"}
     return [
         audio("speech", "speech", "binary", **_SPOKEN),
         audio("speech as it comes", "speech", "binary_stream", **_SPOKEN, response_format="wav"),

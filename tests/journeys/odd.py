@@ -38,7 +38,7 @@ def usage(more: bytes = b"") -> bytes:
     return _CHUNK % (b"", b"," + _COUNTS + more)
 
 
-HELLO, BYE = chunk(b'{"role":"assistant","content":"Hel"}'), chunk(b'{"content":"lo"}', finish=b'"stop"')
+HELLO, BYE = chunk(b'{"role":"assistant","content":"Hell"}'), chunk(b'{"content":"o"}', finish=b'"stop"')
 USAGE = usage()
 
 
@@ -62,7 +62,7 @@ STREAMS: Mapping[str, tuple[bytes, bytes]] = {
         events(USAGE, line=b"\r\n"),
     ),
     "a byte order mark": (b"\xef\xbb\xbf" + whole(), events(USAGE)),
-    "comments and keep-alives": (
+    "comments, and one to keep alive": (
         b": hello\n\n:\n\n"
         + events(HELLO)
         + b": keep-alive\n\n"
@@ -112,7 +112,7 @@ STREAMS: Mapping[str, tuple[bytes, bytes]] = {
         events(USAGE),
     ),
     "usage in the last event with text": (
-        events(HELLO, chunk(b'{"content":"lo"}', more=b"," + _COUNTS, finish=b'"stop"'), b"[DONE]"),
+        events(HELLO, chunk(b'{"content":"o"}', more=b"," + _COUNTS, finish=b'"stop"'), b"[DONE]"),
         b"",
     ),
     "usage in text": (
