@@ -110,7 +110,7 @@ def test_any_split_gives_the_client_the_same_bytes_and_the_same_figures(
 
 
 async def test_the_last_byte_leaves_only_after_the_settle() -> None:
-    stage = Stage(b"sou", b"nd")
+    stage = Stage(b"soun", b"d")
     stage.settling = asyncio.Event()
     task = stage.start()
     await eventually(lambda: "settling" in stage.log)
