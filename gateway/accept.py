@@ -131,7 +131,8 @@ def _upload(request: LeanRequest, route: Route) -> Upload:
     content_type = request.header(b"content-type") or ""
     receive, limit, watch = request.exchange.receive, config.get().max_upload_bytes, None
     if content_type.lower().startswith("multipart/form-data"):
-        watch = FormWatch(boundary_of(content_type.encode("latin-1")), "model")
+        closed = objects.NAMES if route.takes_any else ()  # a form is not read, so that it cannot name objects
+        watch = FormWatch(boundary_of(content_type.encode("latin-1")), "model", closed)
     elif not route.takes_any:
         raise UnsupportedMediaType("The request body must be a multipart form, uncompressed.")
     check = _check_known_model if route.takes_any else _check_uploaded_model

@@ -5,6 +5,7 @@ form may be of any size, and any chunking gives the same. RFC 7578 and, for the 
 """
 
 import re
+from collections.abc import Iterable
 
 from sentinel.exceptions import BadRequest
 
@@ -29,9 +30,11 @@ def boundary_of(content_type: bytes) -> bytes:
 class FormWatch:
     """Watches one form. `value` is what the field says once it has passed, None until then."""
 
-    __slots__ = ("_buffer", "_field", "_is_closed", "_is_in_head", "_is_wanted", "_mark", "_seen", "value")
+    __slots__ = ("_buffer", "_closed", "_field", "_is_closed", "_is_in_head", "_is_wanted", "_mark", "_seen", "value")
 
-    def __init__(self, boundary: bytes, field: str) -> None:
+    def __init__(self, boundary: bytes, field: str, closed: Iterable[str] = ()) -> None:
+        """`closed` are fields that the form may not have."""
+        self._closed = frozenset(name.encode() for name in closed)
         self.value: str | None = None
         self._mark = b"\r\n--" + boundary
         self._field = field.encode()
@@ -78,7 +81,10 @@ class FormWatch:
             raise BadRequest("A part of the form has a head without end.", code="invalid_form")
         if end < 0:
             return False
-        if _name_in(self._buffer[:end]) == self._field:
+        name = _name_in(self._buffer[:end])
+        if name.partition(b"[")[0] in self._closed:
+            raise BadRequest(f"{name.decode('ascii', 'replace')} is not accepted in a form here.", code="invalid_form")
+        if name == self._field:
             if self._seen:
                 raise BadRequest(f"The form names {self._field.decode()} twice.", code="duplicate_key")
             self._seen = self._is_wanted = True

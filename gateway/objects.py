@@ -8,7 +8,6 @@ import asyncio
 import re
 from collections.abc import Iterable, Iterator
 
-import orjson
 import structlog
 
 from gateway import keys
@@ -21,7 +20,7 @@ log = structlog.get_logger("objects")
 LONGEST_ID = 256
 MOST_IDS = 1000
 # The members of requests that name stored objects (API reference); metadata is the caller's own.
-_NAMES = frozenset(
+NAMES = frozenset(
     {
         "assistant_id", "batch_id", "container", "container_id", "conversation", "conversation_id", "file_id",
         "file_ids", "input_file_id", "previous_response_id", "response_id", "run_id", "thread_id", "training_file",
@@ -31,7 +30,7 @@ _NAMES = frozenset(
 _OWN = frozenset({"metadata"})
 _ITEMS = frozenset({"input", "items"})  # whose type may be left out where they are references
 _MADE = ("output_file_id", "error_file_id")  # of a batch
-_ITEM_REFERENCE = "item_reference"
+_ITEM_REFERENCE, _REASONING = "item_reference", "reasoning"
 _MARKS = (b'_ids"', b'_file"', b'"conversation"', b'"container"', b'"item_reference"')
 _CALL = re.compile(rb'"id"[ \t\r\n]*:[ \t\r\n]*"call_')
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")  # a name could be written with escapes
@@ -109,13 +108,13 @@ def _may_name_objects(raw: bytes) -> bool:
 
 def _named(value: object, name: str = "") -> Iterator[str]:
     """All ids below a decoded value, `name` being the member that holds it."""
-    if isinstance(value, str) and name in _NAMES:
+    if isinstance(value, str) and name in NAMES:
         yield value
     elif isinstance(value, list):
         for item in value:
             yield from _named(item, name)
     elif isinstance(value, dict):
-        if name in _NAMES or _is_reference(value, name):
+        if name in NAMES or _is_reference(value, name):
             yield from filter(_is_text, (value.get("id"),))
         for inner in value.keys() - _OWN:
             yield from _named(value[inner], inner)
@@ -123,6 +122,8 @@ def _named(value: object, name: str = "") -> Iterator[str]:
 
 def _is_reference(value: dict[str, object], name: str) -> bool:
     kind = value.get("type")
+    if kind == _REASONING:  # what was thought is looked up by its id, unless it comes along
+        return not value.get("encrypted_content")
     return kind == _ITEM_REFERENCE or (kind is None and name in _ITEMS and "content" not in value)
 
 
@@ -132,8 +133,8 @@ def _is_text(value: object) -> bool:
 
 def _object(answer: bytes) -> dict[str, object]:
     try:
-        value = orjson.loads(answer)
-    except orjson.JSONDecodeError:
+        value = decode(answer)
+    except BadRequest:
         return {}
     return value if isinstance(value, dict) else {}
 

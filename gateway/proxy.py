@@ -189,9 +189,11 @@ class Owner:
     async def _open(self, grant: Grant) -> Reply:
         call, started = self._call, clock.monotonic()
         body = call.upload or call.upstream_body(grant.cap)
-        reply = await self._runtime.upstream.open(call.method, call.path, call.headers, body, self._leaves)
-        if call.upload is not None:
+        try:
+            reply = await self._runtime.upstream.open(call.method, call.path, call.headers, body, self._leaves)
+        finally:
             self._call = call.with_uploaded_model()
+        if call.upload is not None:
             spawn(watch(self._exchange.receive, self.leave))
         metrics.of(metrics.FIRST_BYTE, call.endpoint).observe(clock.monotonic() - started)
         return reply
@@ -214,10 +216,7 @@ class Owner:
             self._opened.set_result(response)
 
     def leave(self) -> None:
-        """The client is gone: close the provider's stream, or read it to its end for the meter's sake.
-
-        What is no stream is always read to its end: the provider bills all of it.
-        """
+        """The client is gone: a stream is closed, or drained for the meter's sake; all else is billed whole, and read."""
         self._has_left = True
         if not self._is_events or self._is_ending:
             if not self._way_out.done():
@@ -231,9 +230,8 @@ class Owner:
 
     def stop(self, reason: Stop) -> None:
         """Cancel the owner, once, unless it is settling, giving back its hold, or done."""
-        if self._stop is not None or self._task is None or self._task.done():
-            return
-        if self._is_ending or (self.relay is not None and self.relay.is_settling):
+        is_settling = self._is_ending or (self.relay is not None and self.relay.is_settling)
+        if is_settling or self._stop is not None or self._task is None or self._task.done():
             return
         self._stop = reason
         self._task.cancel()

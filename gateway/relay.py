@@ -54,7 +54,7 @@ class Relay:
         self._splitter = Splitter(call.terminal)
         self.meter = StreamMeter(lambda text: count(text, call.model))
         self._hides_usage = call.estimate is not None and not call.estimate.wants_usage
-        self._is_settled = self.is_settling = self._is_inside = False
+        self._is_settled = self.is_settling = self._is_inside = self._has_claimed = False
         self._passed = 0
         self._frame: int | None = None
         self._frames_to_learn = _FRAMES_LEARNT
@@ -100,10 +100,10 @@ class Relay:
         if kind is not _ORDINARY:
             if kind is Kind.TERMINAL:
                 await self._finish()
-                if self._call.keeps:
-                    await objects.claim(self._call.principal, objects.created(sse.data(block)))
             elif kind is Kind.USAGE and self._hides_usage and outcome.is_usage_only(sse.data(block)):
                 return
+        if self._call.keeps and (kind is Kind.TERMINAL or not self._has_claimed):
+            await self._claim(block)
         if _ERROR_MARK in block:  # in the middle of a stream the provider may say what it says in refusals
             block = scrub(block)
         self._passed += self._most_tokens(block)
@@ -141,6 +141,12 @@ class Relay:
             self._frames_to_learn -= 1
         return events if self._frame is None else max(len(block) - events * self._frame, events)
 
+    async def _claim(self, block: bytes) -> None:
+        """What is stored is the caller's: it is named by the first event, and what belongs to it by the last."""
+        for event in sse.split(block):
+            await objects.claim(self._call.principal, objects.created(sse.data(event)))
+            self._has_claimed = True
+
     async def _pass_tail(self, send: Send) -> None:
         """What follows the terminal event; also lets the connection end well, so that it can be used again."""
         try:
@@ -156,8 +162,7 @@ class Relay:
         """The provider ended its stream without a terminal event: an unterminated last event may still be one."""
         rest = self._splitter.rest()
         if rest:
-            kind = Kind.TERMINAL if sse.is_done(rest) else Kind.USAGE if sse.may_hold_usage(rest) else _ORDINARY
-            await self._pass(kind, rest, send)
+            await self._pass(self._splitter.kind_of(rest), rest, send)
         await self._finish()
 
     async def _finish(self) -> None:

@@ -103,7 +103,7 @@ class Splitter:
         blocks: list[Block] = []
         ordinary: list[bytes] = []
         for event in split(events):
-            kind = self._kind(event)
+            kind = self.kind_of(event)
             if kind is _ORDINARY:
                 ordinary.append(event)
                 continue
@@ -115,7 +115,8 @@ class Splitter:
             blocks.append((_ORDINARY, b"".join(ordinary)))
         return blocks
 
-    def _kind(self, event: bytes) -> Kind:
+    def kind_of(self, event: bytes) -> Kind:
+        """What one whole event is."""
         if is_done(event) or (self._names and self._is_terminal(event)):
             return _TERMINAL
         return _USAGE if may_hold_usage(event) else _ORDINARY

@@ -191,3 +191,13 @@ def test_a_content_type_without_one_boundary_is_refused(content_type: bytes) -> 
         boundary_of(content_type)
 
     assert refused.value.error_code == "invalid_form"
+
+
+@pytest.mark.parametrize("name", ["file_id", "file_ids[]", "file_ids[0]"])
+def test_a_field_that_the_form_may_not_have_is_refused(name: str) -> None:
+    watch = FormWatch(b"B", "model", closed=["file_id", "file_ids"])
+
+    with pytest.raises(BadRequest) as refused:
+        watch.feed(b'--B\r\nContent-Disposition: form-data; name="%b"\r\n\r\nfile-1\r\n--B--\r\n' % name.encode())
+
+    assert refused.value.error_code == "invalid_form"

@@ -70,6 +70,13 @@ def test_an_item_that_stands_only_by_its_id_is_named_and_one_that_says_something
     assert named_in({"input": [{**item, "type": "message", "content": "x"}]}) == set()
 
 
+def test_a_thought_without_its_content_is_looked_up_by_its_id() -> None:
+    thought = {"type": "reasoning", "id": "rs_1", "summary": []}
+
+    assert named_in({"input": [thought]}) == {"rs_1"}
+    assert named_in({"input": [{**thought, "encrypted_content": "x"}]}) == set()
+
+
 @pytest.mark.parametrize(
     "body",
     [
