@@ -28,6 +28,7 @@ install_python() {
     folder="$FOREIGN/$1" file="$wanted/requirements-$1.txt"
     now="$(state "$file")"
     ! is_made "$folder" "$now" || return 0
+    echo "Installing $file into $folder"
     "$VENV/bin/python" -m venv --clear "$folder" || fail "Could not make $folder; see above."
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check -r "$file" ||
         fail "Installing $file failed; see above. A package index must be reachable, or PIP_FIND_LINKS name a folder of wheels."
