@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,11 +103,11 @@ def test_a_failing_job_stops_the_start(signals: Signals, tmp_path: Path) -> None
     job.start()
 
     with pytest.raises(LaunchError, match=r"migrate failed \(exit code 1\)(.|\n)*no such table"):
-        Supervisor(signals, unheard).finish(job, 0.0)
+        Supervisor(signals, unheard).finish(job, time.monotonic())
 
 
 def test_a_finished_job_lets_the_start_go_on(signals: Signals) -> None:
-    job = child("pass", ready_seconds=1e9)
+    job = child("pass")
     job.start()
 
-    assert Supervisor(signals, unheard).finish(job, 0.0)
+    assert Supervisor(signals, unheard).finish(job, time.monotonic())
