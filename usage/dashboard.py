@@ -71,7 +71,7 @@ def _charts(now: datetime) -> dict[str, Any]:
         _chart(
             "Deliveries",
             now,
-            [Line("batches delivered", _TEAL, sent["batches"]), Line("set aside", _RED, sent["letters"])],
+            [Line("batches", _TEAL, sent["batches"]), Line("set aside", _RED, sent["letters"])],
         ),
     ]
     return {
@@ -92,10 +92,10 @@ def _trends(now: datetime) -> list[dict[str, Any]]:
     kinds = (("quota", _AMBER), ("rate", _INDIGO), ("other", _GREY))
     refused = [Line(kind, colour, found[kind]) for kind, colour in kinds]
     return [
-        _chart("Failed attempts", now, [Line("attempts that Zion did not confirm", _AMBER, found["failed"])]),
+        _chart("Failed attempts", now, [Line("not confirmed", _AMBER, found["failed"])]),
         _chart("Refusals", now, refused),
-        _chart("Waiting for Zion", now, [Line("most calls and batches at once", _INDIGO, found["waiting"])]),
-        _chart("Oldest that waited", now, [Line("age", _TEAL, found["oldest"])], suffix="s"),
+        _chart("Waiting for Zion", now, [Line("most at once", _INDIGO, found["waiting"])]),
+        _chart("Oldest that waited", now, [Line("seconds", _TEAL, found["oldest"])], suffix="s"),
         _chart("Breaker open", now, [Line("share of the time", _RED, found["open"])], suffix="%"),
     ]
 

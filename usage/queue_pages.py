@@ -85,7 +85,7 @@ class QueuedBatchAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
         return self._page(request, "usage/batch.html", f"Batch {batch_id}", context)
 
     def act(self, request: HttpRequest, batch_id: str, act: str) -> HttpResponse:
-        """Ask, or do it. Afterwards the page that was left, if it is one of ours."""
+        """Ask, or do it. Afterwards the batch, which shows what became of it."""
         chosen = ACTS.get(act)
         if chosen is None:
             raise Http404
