@@ -109,7 +109,7 @@ class Owner:
                 self._thinking = None
             await self._pass_on(grant, reply, lease)
         except BaseException as error:
-            if self.relay is not None or (self._opened.done() and self._thinking is None):
+            if self.relay is not None or self._is_ending:
                 raise  # settled by the relay, or with the whole answer
             self._thinking = None
             await self._refuse(await self._unanswered(grant, error), error)
@@ -119,7 +119,10 @@ class Owner:
     async def _pass_on(self, grant: Grant, reply: Reply, lease: Lease) -> None:
         call = self._call
         self._is_events = outcome.is_event_stream(reply.status, reply.headers)
-        if not self._is_events and not (call.is_open and outcome.may_be_anything(call, reply.status, reply.headers)):
+        may_pass = (
+            call.is_open and not self._opened.done() and outcome.may_be_anything(call, reply.status, reply.headers)
+        )
+        if not self._is_events and not may_pass:
             try:
                 async with asyncio.timeout(config.get().upstream_idle_seconds):
                     body = await reply.read()
@@ -127,12 +130,11 @@ class Owner:
                 reply.close()
             await self._open_plainly(grant, reply, body)
             return
-        kind = Relay if self._is_events else Download
-        relay = self.relay = kind(call, grant, reply, lease, lambda figures: self._settle(grant, figures))
+        carrier = Relay if self._is_events else Download
+        relay = self.relay = carrier(call, grant, reply, lease, lambda figures: self._settle(grant, figures))
         if self._is_events and self._has_left:
             self.leave()  # before anybody knew that it was a stream
-        extra = [(b"x-accel-buffering", b"no")] if self._is_events else of_length(reply.headers)
-        headers = [*headers_of(call, grant, reply.headers), *extra]
+        headers = headers_of(call, grant, reply.headers) + ([] if self._is_events else of_length(reply.headers))
         self._opened_with(StreamResponse(reply.status, headers, self._give_way_out, self.leave))
         await relay.run(Gate(self._way_out), lambda: self._stop)
 
@@ -170,7 +172,7 @@ class Owner:
         elif self._thinking is None or not self._call.is_stream or self._spoke > silent_since:
             return
         elif not self._opened.done():
-            headers = [*headers_of(self._call, self._thinking, _EVENTS), (b"x-accel-buffering", b"no")]
+            headers = headers_of(self._call, self._thinking, _EVENTS)
             self._opened_with(StreamResponse(200, headers, self._give_way_out, self.leave))
         elif self._way_out.done():
             spawn(self._say(COMMENT))
@@ -188,9 +190,9 @@ class Owner:
 
     async def _open(self, grant: Grant) -> Reply:
         call, started = self._call, clock.monotonic()
-        body = call.upload or call.upstream_body(grant.cap)
+        body, upstream = call.upload or call.upstream_body(grant.cap), self._runtime.upstream
         try:
-            reply = await self._runtime.upstream.open(call.method, call.path, call.headers, body, self._leaves)
+            reply = await upstream.open(call.method, call.path, call.headers, body, self._leaves)
         finally:
             self._call = call.with_uploaded_model()
         if call.upload is not None:
@@ -216,7 +218,7 @@ class Owner:
             self._opened.set_result(response)
 
     def leave(self) -> None:
-        """The client is gone: a stream is closed, or drained for the meter's sake; all else is billed whole, and read."""
+        """The client is gone: a stream is closed, or drained for the meter's sake; all else is billed, and so read."""
         self._has_left = True
         if not self._is_events or self._is_ending:
             if not self._way_out.done():

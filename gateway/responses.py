@@ -38,7 +38,7 @@ class StreamResponse(RelayResponse):
     def __init__(
         self, status: int, headers: Headers, relay: Callable[[Send], Awaitable[None]], abandon: Callable[[], None]
     ) -> None:
-        super().__init__(status, headers, b"")
+        super().__init__(status, [*headers, (b"x-accel-buffering", b"no")], b"")
         self._relay = relay
         self._abandon = abandon
 

@@ -314,6 +314,17 @@ async def test_a_stream_hears_comments_while_its_provider_thinks_if_that_is_swit
         with pytest.raises(Cut) as cut:
             await call(url, ada, broken, "/v1/responses")
 
+        whole = verbatim(b'{"data":[]}', "application/json", first_byte_ms=700)
+        stack.provider.tell("/_control/script", whole)
+        with pytest.raises(Cut) as unstreamed:
+            await call(url, ada, images(ada.name, stream=True), IMAGES)
+        stack.provider.tell("/_control/script", {**whole, "split": [4], "break_after": 1})
+        with pytest.raises(Cut) as torn:
+            await call(url, ada, images(ada.name, stream=True), IMAGES)
+        until(lambda: not stack.held(ada), 5.0, "all are settled at once, none is left to the reaper")
+
+    assert unstreamed.value.received.endswith(b'event: error\ndata: {"data":[]}\n\n')
+    assert_error_event(torn.value.received, "upstream_error")
     assert answer.body.startswith(b": keep-alive\n\n: keep-alive\n\n")
     assert b"event: response.completed" in answer.body
     assert answer.headers["content-type"].startswith("text/event-stream")
