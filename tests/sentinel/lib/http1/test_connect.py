@@ -235,7 +235,8 @@ async def test_a_proxy_that_hangs(answer: bytes) -> None:
 
     async with (
         serving(handler) as proxy,
-        pooling("https://[::1]:8443", proxy=proxy.url, connect_seconds=0.05) as pool,
+        # Long enough for a busy machine to bring the proxy its request, which is looked at below.
+        pooling("https://[::1]:8443", proxy=proxy.url, connect_seconds=0.5) as pool,
     ):
         with pytest.raises(NotSent) as caught:
             await pool.request(REQUEST)
