@@ -192,6 +192,8 @@ def test_the_default_of_a_completion_is_written_down_only_when_lowered() -> None
         ("gpt-4.1-nano", 32_768),
         ("gpt-4-turbo-2024-04-09", 4_096),
         ("gpt-4-0613", 8_192),
+        ("gpt-4-32k-0613", 32_768),
+        ("gpt-3.5-turbo-16k", 16_384),
         ("gpt-3.5-turbo", 4_096),
         ("o1-mini", 65_536),
         ("o1", 100_000),
