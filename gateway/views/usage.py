@@ -1,5 +1,6 @@
 """GET /v1/usage: what the caller may use, has used, and for what. Costs no quota and asks no database."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +36,8 @@ async def read_usage(request: LeanRequest) -> HttpResponse:
         raise QuotaStoreUnavailable(retry_after_seconds=1) from error
     rate = await here.admission.rate(principal)
     answer = HttpResponse(orjson.dumps(_page(found, calls, rate)), content_type="application/json")
+    if found.quotas:
+        answer["x-sentinel-quota-remaining"] = _remaining(found.quotas)
     if rate is not None:
         limit, remaining, reset_ms = rate
         for header, value in rate_headers(limit, remaining, -(-reset_ms // 1000)):
@@ -63,6 +66,14 @@ def _page(found: Overview, calls: list[dict[str, Any]], rate: tuple[int, int, in
         "open_calls": found.open_calls,
         "calls": [_call(call) for call in calls],
     }
+
+
+def _remaining(quotas: Sequence[Quota]) -> str:
+    """What is left of each limited metric, as answers to calls tell it: the tightest quota counts."""
+    left: dict[str, int] = {}
+    for quota in quotas:
+        left[quota.metric] = min(left.get(quota.metric, quota.free), quota.free)
+    return ", ".join(f"{metric}={free}" for metric, free in left.items())
 
 
 def _quota(quota: Quota) -> dict[str, Any]:

@@ -46,6 +46,7 @@ async def test_a_caller_sees_limits_use_and_the_last_calls(stack: Stack) -> None
     assert (newest["output_tokens"], newest["source"], newest["endpoint"]) == (5, "provider", "chat.completions")
     assert page["rate"]["limit"] - page["rate"]["remaining"] == 2, "asking is free"
     assert answer.headers["x-ratelimit-remaining"] == str(page["rate"]["remaining"])
+    assert answer.headers["x-sentinel-quota-remaining"] == f"input={quotas['input']['free']}, requests=8"
     assert (page["open_calls"], answer.headers["cache-control"]) == (0, "no-store")
 
 
