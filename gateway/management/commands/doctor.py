@@ -192,7 +192,10 @@ def _texts(problems: list[Any]) -> list[tuple[str, str]]:
 class Command(BaseCommand):
     """The door: run the checks, print, set the exit code."""
 
-    help = "Try Zion, provider, Redis, database, broker and data folder with the real settings."
+    help = (
+        "Try Zion, provider, Redis, database, broker and data folder with the real settings. "
+        "Exit status: 0 when all is well, 1 when a check failed."
+    )
     requires_system_checks: list[str] = []  # noqa: RUF012  # Django's declaration; the doctor must always run
 
     def add_arguments(self, parser: ArgumentParser) -> None:
