@@ -4,7 +4,7 @@ Afterwards another worker goes on. No event is lost, none is booked twice or sen
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -131,11 +131,12 @@ def test_a_flush_that_is_cut_at_any_step_loses_nothing_and_counts_nothing_twice(
     monkeypatch: pytest.MonkeyPatch, ledger: redis.Redis, honours_keys: bool, is_done: bool
 ) -> None:
     cut = Cut(0, is_done=is_done)
-    while True:
-        zion, calls = run(monkeypatch, ledger, cut, honours_keys=honours_keys)
-        check(ledger, zion, calls)
-        if not cut.is_dead:
-            break  # the pass came to its end before: it has been cut everywhere
-        cut = Cut(cut.at + 1, is_done=is_done)
+    with closing(ledger):  # the fixture closes the client of the moment
+        while True:
+            zion, calls = run(monkeypatch, ledger, cut, honours_keys=honours_keys)
+            check(ledger, zion, calls)
+            if not cut.is_dead:
+                break  # the pass came to its end before: it has been cut everywhere
+            cut = Cut(cut.at + 1, is_done=is_done)
 
     assert cut.at > 30
