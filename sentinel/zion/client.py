@@ -89,8 +89,13 @@ class AsyncZion:
         """Run the exchange where its caller cannot cancel it: httpx loses a connection for ever to a second cancel."""
         call = spawn(self._exchange(request, seconds))
         self._calls.add(call)
-        call.add_done_callback(self._calls.discard)
+        call.add_done_callback(self._ended)
         return await asyncio.shield(call)
+
+    def _ended(self, call: asyncio.Task[Reply]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            call.exception()  # where the caller has gone nobody else asks for it, and asyncio would log an error
 
     async def _exchange(self, request: wire.Request, seconds: float) -> Reply:
         trail = _Trail()

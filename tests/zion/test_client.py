@@ -1,6 +1,7 @@
 """Both clients over real sockets; the worker's with `responses` where only statuses matter."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
@@ -350,6 +351,22 @@ async def test_closing_waits_for_a_call_whose_caller_has_left() -> None:
         assert call.cancelled()
         server.let_go.set()
         await eventually(lambda: server.open == 0)
+
+
+async def test_a_call_that_fails_after_its_caller_has_gone_is_no_error_of_ours(
+    gateway_client: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with serving(hang(HEAD)) as server:
+        client = gateway_client(server)
+        call = asyncio.ensure_future(client.fetch_profile("ada-token"))
+        await eventually(lambda: server.requests)
+        call.cancel()
+
+        await client.aclose()
+        del call
+        gc.collect()
+
+    assert [line.getMessage() for line in caplog.records if line.name == "asyncio"] == []
 
 
 async def test_each_call_writes_one_line_without_secrets(gateway_client: Connect) -> None:
