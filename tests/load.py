@@ -4,7 +4,9 @@
 
 1. Each call carries its number as `user` (the provider's records) and as X-Request-Id (the history's rows).
 2. Half of the calls stream; some are left by their client, in the middle or at once.
-3. At rest, call by call: a whole answer is exact; any other is charged once at most, and within its bounds.
+3. Whoever is not answered goes on once that gateway is ready again, as clients do that back off: however long a busy
+   machine takes to start a process, no more than the calls that were under way are lost.
+4. At rest, call by call: a whole answer is exact; any other is charged once at most, and within its bounds.
 """
 
 import argparse
@@ -83,6 +85,7 @@ class Load:
         self._stack, self._people, self._calls, self._width = stack, people, calls, width
         self._seed = seed
         self._events = dict(events or {})
+        self._returning: dict[int, asyncio.Future[Any]] = {}
         self.made: list[Made] = []
 
     @property
@@ -97,12 +100,26 @@ class Load:
 
             async def caller() -> None:
                 while (number := next(numbers)) < self._calls:
-                    self.made.append(await self._call(session, number))
+                    gateway, made = await self._call(session, number)
+                    self.made.append(made)
                     if event := self._events.pop(len(self.made), None):
                         await event()
+                    if made.ending not in {"whole", "left"}:
+                        await self._until_ready(gateway)
 
             await asyncio.gather(*(caller() for _ in range(self._width)))
         return self.made
+
+    async def _until_ready(self, gateway: int) -> None:
+        """One question at a time, whoever waits."""
+        if gateway not in self._returning:
+            child = self._stack.gateways[gateway]
+            waiting = eventually(
+                lambda: asyncio.to_thread(child.is_ready), REST_SECONDS, f"{child.name} is ready again"
+            )
+            self._returning[gateway] = asyncio.ensure_future(waiting)
+            self._returning[gateway].add_done_callback(lambda _: self._returning.pop(gateway))
+        await asyncio.shield(self._returning[gateway])
 
     def _chance(self, number: int) -> random.Random:
         return random.Random(f"{self._seed}.{number}")
@@ -111,7 +128,8 @@ class Load:
     def _leaves(chance: random.Random) -> bool:
         return chance.random() < 0.1
 
-    async def _call(self, session: aiohttp.ClientSession, number: int) -> Made:
+    async def _call(self, session: aiohttp.ClientSession, number: int) -> tuple[int, Made]:
+        """One call: by which gateway, and how it ended."""
         person, chance = self._people[number % len(self._people)], self._chance(number)
         tag, is_stream, leaves = f"{person.name}.{number}", number % 2 == 1, self._leaves(chance)
         script: dict[str, Any] = {"pieces": chance.randint(1, 60)}
@@ -120,7 +138,8 @@ class Load:
         elif chance.random() < 0.2:
             script |= {"interval_ms": 4}
         body = chat(tag, script=script, stream=is_stream, max_tokens=CAP)
-        url = self._stack.urls[chance.randrange(len(self._stack.urls))] + CHAT
+        gateway = chance.randrange(len(self._stack.urls))
+        url = self._stack.urls[gateway] + CHAT
         headers = {**person.headers, "X-Request-Id": tag}
         timeout = _IMPATIENT if leaves and not is_stream else _PATIENT
         seen: list[bytes] = []
@@ -130,7 +149,7 @@ class Load:
         except (aiohttp.ClientError, TimeoutError):
             ending = "left" if timeout is _IMPATIENT else "broken"
         received = b"".join(seen).count(b'"delta":{"content"') if is_stream else 0
-        return Made(tag, person, is_stream, ending, received)
+        return gateway, Made(tag, person, is_stream, ending, received)
 
 
 async def _read(reply: aiohttp.ClientResponse, seen: list[bytes], leave_after: int) -> str:
