@@ -171,5 +171,8 @@ def test_the_client_raises_when_a_stream_breaks(stack: Stack, connect: Connect) 
     with pytest.raises(openai.APIError) as caught:
         seen.extend(chunk.choices[0].delta.content or "" for chunk in stream)
 
-    assert "".join(seen) == "The café by"
-    assert caught.value.code == "upstream_error"
+    assert ("".join(seen), caught.value.code, str(caught.value)) == (
+        "The café by",
+        "upstream_error",
+        "The connection to the provider broke.",
+    )

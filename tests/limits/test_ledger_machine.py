@@ -447,7 +447,7 @@ async def _close() -> None:
 
 
 MANY = settings(
-    max_examples=60,
+    max_examples=75,
     stateful_step_count=50,
     deadline=None,
     database=None,
