@@ -5,6 +5,8 @@ FOREIGN ?= .foreign
 PY := $(VENV)/bin/python
 export VENV FOREIGN
 IMAGE ?= sentinel
+# One more than the cores that tests are meant for: a third of their time is waiting.
+TEST_PROCESSES ?= 3
 COMPOSE_DEV := docker compose -f deploy/compose.dev.yaml
 
 .DEFAULT_GOAL := help
@@ -26,7 +28,7 @@ serve: ## the same processes from the environment or .env, without simulators
 
 test: ## all tests but the long journeys, from a bare checkout to green
 	@scripts/setup.sh dev
-	@$(PY) -m pytest -n 2 --dist loadgroup -m "not journey" $(ARGS)
+	@$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadgroup -m "not journey" $(ARGS)
 
 check: ## everything CI checks besides the tests
 	@scripts/setup.sh dev
@@ -38,7 +40,7 @@ fmt: ## format, and mend what can be mended
 
 cover: ## tests with branch coverage
 	@scripts/setup.sh dev
-	@$(PY) -m pytest -n 2 --dist loadgroup -m "not journey" --cov --cov-report=term-missing:skip-covered $(ARGS)
+	@$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadgroup -m "not journey" --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 bench: ## added latency, throughput and memory, with this machine named
 	@scripts/setup.sh dev
