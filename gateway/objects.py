@@ -31,7 +31,8 @@ _OWN = frozenset({"metadata"})
 _ITEMS = frozenset({"input", "items"})  # whose type may be left out where they are references
 _MADE = ("output_file_id", "error_file_id")  # of a batch
 _ITEM_REFERENCE, _REASONING = "item_reference", "reasoning"
-_MARKS = (b'_ids"', b'_file"', b'"conversation"', b'"container"', b'"item_reference"')
+# Of each name at least one stands in it. Longer than they need be, so that ordinary bodies hold none.
+_ID, _MARKS = b'id"', (b'_ids"', b'_file"', b'"conversation"', b'"container"')
 _CALL = re.compile(rb'"id"[ \t\r\n]*:[ \t\r\n]*"call_')
 _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")  # a name could be written with escapes
 
@@ -98,6 +99,9 @@ async def claim(principal: Principal, ids: list[str]) -> None:
 
 
 def _may_name_objects(raw: bytes) -> bool:
+    ids, files, conversation, container = _MARKS
+    if _ID not in raw and ids not in raw and files not in raw and conversation not in raw and container not in raw:
+        return b"\\u00" in raw and _ASCII_ESCAPE.search(raw) is not None  # nearly every body
     # `call_id` and `tool_call_id` are in every round of tools, and name nothing that is stored.
     if raw.count(b'_id"') > raw.count(b'call_id"') or any(mark in raw for mark in _MARKS):
         return True
