@@ -39,16 +39,13 @@ class Owner:
     def __init__(self, call: Call, exchange: Exchange, runtime: Runtime, renew: Renew) -> None:
         self._call, self._exchange, self._runtime, self._renew = call, exchange, runtime, renew
         self._task: asyncio.Task[None] | None = None
-        loop = self._loop = asyncio.get_running_loop()
-        self._opened: asyncio.Future[RelayResponse] = loop.create_future()
-        self._way_out: asyncio.Future[Send] = loop.create_future()
+        self._loop = asyncio.get_running_loop()
         self.external_id = call.principal.external_id
         self._stop: Stop | None = None
         self._may_have_left = self._has_left = self._is_ending = False
         self._is_events = call.is_stream  # whether a client that leaves ends the answer
         self.relay: Relay | Download | None = None
         self._thinking: Grant | None = None  # of a call that the provider has, and has not begun to answer
-        self._spoke = loop.time()  # when the client last heard something
 
     async def plain(self) -> RelayResponse:
         """A call whose answer is read whole; it is always read to its end."""
@@ -56,6 +53,9 @@ class Owner:
 
     async def passing(self) -> RelayResponse:
         """A call whose answer is passed on as it comes; returns once the provider's head is there."""
+        self._opened: asyncio.Future[RelayResponse] = self._loop.create_future()
+        self._way_out: asyncio.Future[Send] = self._loop.create_future()
+        self._spoke = self._loop.time()  # when the client last heard something
         self._task = spawn(self._pass())
         self._runtime.streams.add(self)
         self._task.add_done_callback(self._over)

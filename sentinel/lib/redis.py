@@ -21,6 +21,7 @@ from sentinel.lib.resp import RedisUnavailable, RespClient, refusal
 __all__ = ["RedisUnavailable", "Script", "bare_key", "cache", "client", "close", "ledger"]
 
 _WORKER_TIMEOUT_SECONDS = 5.0
+_last: list[tuple[asyncio.AbstractEventLoop, str, RespClient]] = []  # the one that was asked for last
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RespClient]] = WeakKeyDictionary()
 
 
@@ -68,15 +69,21 @@ def cache() -> RespClient:
 
 
 def _connection(url: str) -> RespClient:
-    connections = _clients.setdefault(asyncio.get_running_loop(), {})
+    loop = asyncio.get_running_loop()
+    for last_loop, last_url, last in _last:  # looking a loop up by a weak key costs a twentieth of a call
+        if last_loop is loop and last_url == url:
+            return last
+    connections = _clients.setdefault(loop, {})
     connection = connections.get(url)
     if connection is None:
         connection = connections[url] = RespClient(url, config.get().redis_timeout_seconds)
+    _last[:] = [(loop, url, connection)]
     return connection
 
 
 async def close() -> None:
     """Close the connections of the running loop."""
+    _last.clear()
     for connection in _clients.pop(asyncio.get_running_loop(), {}).values():
         connection.close()
 
