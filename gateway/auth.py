@@ -64,9 +64,8 @@ class Authenticator:
         known = self._local.get(token_hash)
         if known is not None and known[1] > clock.monotonic():
             return known[0]
-        self._throttle.check(address)
         try:
-            return await self._look_up(token, token_hash)
+            return await self._look_up(token, token_hash, address)
         except (Unauthenticated, Forbidden):
             self._throttle.failed(address)
             raise
@@ -79,11 +78,12 @@ class Authenticator:
         since_ms = await _redis_now_ms()
         return await self._ask_once(bearer_token(authorization), principal.token_hash, since_ms)
 
-    async def _look_up(self, token: str, token_hash: str) -> Principal:
+    async def _look_up(self, token: str, token_hash: str, address: str) -> Principal:
         cached = await self._cached(token_hash)
         metrics.of(metrics.CACHE, "token", "hit" if cached else "miss").inc()
         if cached is not None:
             return cached
+        self._throttle.check(address)  # not before: whoever is known comes in, whatever others at this address do
         return await self._ask_once(token, token_hash)
 
     async def _cached(self, token_hash: str) -> Principal | None:

@@ -89,9 +89,13 @@ def _quota_error(reply: AdmitReply) -> QuotaExceeded:
         "remaining": max(reply.limit - reply.used - reply.held, 0),
         "reset_at": reply.period_end or None,
     }
-    what = "used up" if reply.decision == "quota" else "held by other calls that are running"
+    message = f"The {metric} quota of this period is used up."
+    if reply.decision == "held":
+        message = f"The {metric} quota of this period is held by other calls that are running."
+    elif reply.used < reply.limit:
+        message = f"The call does not fit into what is left of the {metric} quota of this period."
     return QuotaExceeded(
-        f"The {metric} quota of this period is {what}.",
+        message,
         details=details,
         retry_after_seconds=1 if reply.decision == "held" else wait,
     )

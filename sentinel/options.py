@@ -90,7 +90,7 @@ class Config(BaseSettings):
     rejected_token_seconds: Annotated[int, Field(ge=1, le=3600)] = _setting(
         10, "How long a rejected token is remembered."
     )
-    failed_logins_per_minute: Count = _setting(60, "Failed validations allowed per client address and minute.")
+    failed_logins_per_minute: Count = _setting(60, "Failed validations allowed per client address, minute and process.")
     trusted_proxies: str = _setting("", "Comma-separated addresses whose X-Forwarded-For counts.")
 
     # Admission

@@ -94,16 +94,18 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 
 @admin.register(CallRecord)
 class CallRecordAdmin(ReadOnlyAdmin):
-    list_display: ClassVar = ["admitted_at", "external_id", "model", "input", "output", "requests", "source", "call_id"]
+    list_display: ClassVar = [
+        "admitted_at", "external_id", "endpoint", "model", "input", "output", "requests", "source", "call_id",
+    ]  # fmt: skip
     list_filter: ClassVar = [when("admitted_at"), SourceFilter]
     search_fields: ClassVar = [
         "call_id__exact", "request_id__exact", "external_id__exact", "email__exact", "batch_id__exact",
     ]  # fmt: skip
     search_help_text = "Exact call, request id, external id, e-mail or batch"
     fields: ClassVar = [
-        ("call_id", "request_id"), ("external_id", "user_id", "email"), ("model", "endpoint"),
-        ("input", "output", "requests", "source"), ("cached_input", "audio_input", "image_input"),
-        ("reasoning_output", "audio_output"), ("admitted_at", "delivered_at", "batch_id"),
+        ("call_id", "request_id"), ("external_id", "user_id"), ("email", "source"), ("model", "endpoint"),
+        ("input", "output"), ("requests", "cached_input"), ("audio_input", "image_input"),
+        ("reasoning_output", "audio_output"), ("admitted_at", "delivered_at"), "batch_id",
     ]  # fmt: skip
 
 

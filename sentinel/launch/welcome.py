@@ -2,7 +2,7 @@
 
 CAST = {
     "ada": "has room: calls are answered and metered",
-    "ben": "has one output token left: the next answer is cut to it or refused",
+    "ben": "has one output token left: only a call that asks for one (max_tokens: 1) is answered",
     "cleo": "her token is revoked: 401",
     "dora": "is unlimited",
     "eli": "is far over his quota: 429 quota_exceeded",

@@ -23,8 +23,8 @@ class Stamp:
     created: int
 
     def ident(self, kind: str) -> str:
-        """The id of something that this call makes."""
-        return f"{kind}sandbox{self.seq:08x}"
+        """The id of something that this call makes; another one after a restart, when the numbers begin again."""
+        return f"{kind}sandbox{self.created:08x}{self.seq:08x}"
 
 
 def _nothing() -> bytes:

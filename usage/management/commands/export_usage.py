@@ -1,6 +1,7 @@
 """manage.py export_usage: delivered calls as CSV or JSON lines, for invoices and audits."""
 
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -69,6 +70,9 @@ class Command(BaseCommand):
 
 
 def _moment(text: str) -> datetime:
-    """UTC unless it says otherwise. Raises ValueError, which the parser turns into its own message."""
-    moment = datetime.fromisoformat(text)
+    """UTC unless it says otherwise. Raises ArgumentTypeError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is no time such as 2026-11-01 or 2026-11-01T12:00") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
