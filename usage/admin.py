@@ -95,7 +95,7 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no types
 @admin.register(CallRecord)
 class CallRecordAdmin(ReadOnlyAdmin):
     list_display: ClassVar = [
-        "admitted_at", "external_id", "endpoint", "model", "input", "output", "requests", "source", "call_id",
+        "admitted_at", "external_id", "endpoint", "model", "input", "output", "requests", "source",
     ]  # fmt: skip
     list_filter: ClassVar = [when("admitted_at"), SourceFilter]
     search_fields: ClassVar = [
@@ -103,7 +103,7 @@ class CallRecordAdmin(ReadOnlyAdmin):
     ]  # fmt: skip
     search_help_text = "Exact call, request id, external id, e-mail or batch"
     fields: ClassVar = [
-        ("call_id", "request_id"), ("external_id", "user_id"), ("email", "source"), ("model", "endpoint"),
+        "call_id", ("request_id", "source"), ("external_id", "user_id"), "email", ("model", "endpoint"),
         ("input", "output"), ("requests", "cached_input"), ("audio_input", "image_input"),
         ("reasoning_output", "audio_output"), ("admitted_at", "delivered_at"), "batch_id",
     ]  # fmt: skip

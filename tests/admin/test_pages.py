@@ -215,8 +215,8 @@ def test_a_call_is_found_by_anything_that_names_it(olivia: Client, by: str) -> N
 
     page = page_of(olivia, "/admin/usage/callrecord/?q=wanted")
 
-    assert CallRecord.objects.get(**{by: "wanted"}).call_id in page
-    assert CallRecord.objects.get(**{by: "other"}).call_id not in page
+    assert f"/callrecord/{CallRecord.objects.get(**{by: 'wanted'}).pk}/change/" in page
+    assert f"/callrecord/{CallRecord.objects.get(**{by: 'other'}).pk}/change/" not in page
 
 
 def test_the_page_of_a_call_shows_its_details(olivia: Client) -> None:
