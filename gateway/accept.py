@@ -1,6 +1,7 @@
 """From a request to a Call: checks the fields that we read, estimates what the call may use, and has it served."""
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +16,7 @@ from gateway.estimate import Estimate, checked_model
 from gateway.forms import FormWatch, boundary_of
 from gateway.proxy import serve
 from gateway.throttle import client_address
-from gateway.uploads import Upload
+from gateway.uploads import Opaque, Upload
 from limits.values import Principal
 from sentinel import config
 from sentinel.exceptions import (
@@ -30,6 +31,9 @@ from sentinel.exceptions import (
 from sentinel.lib.asgi import LeanRequest
 
 Count = Callable[[str, str], int]
+# Types of what goes unread that a provider may read all the same: as JSON, or as forms of another kind.
+_READABLE = re.compile(r"json|urlencoded|multipart|xml|yaml", re.I)
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?(?!utf-?8\b|us-ascii\b)", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +126,26 @@ def _call(request: LeanRequest, route: Route, principal: Principal) -> Call:
 
 def json_body(request: LeanRequest) -> Body:
     """The body of a request that must be JSON. Raises BadRequest, UnsupportedMediaType."""
-    if not (request.header(b"content-type") or "application/json").lower().startswith("application/json"):
+    content_type = request.header(b"content-type") or "application/json"
+    if not content_type.lower().startswith("application/json") or _CHARSET.search(content_type):
         raise UnsupportedMediaType
     return Body.parse(request.body)
 
 
 def _upload(request: LeanRequest, route: Route) -> Upload:
     content_type = request.header(b"content-type") or ""
-    receive, limit, watch = request.exchange.receive, config.get().max_upload_bytes, None
+    watch: FormWatch | Opaque
     if content_type.lower().startswith("multipart/form-data"):
         closed = objects.NAMES if route.takes_any else ()  # a form is not read, so that it cannot name objects
         watch = FormWatch(boundary_of(content_type.encode("latin-1")), "model", closed)
     elif not route.takes_any:
         raise UnsupportedMediaType("The request body must be a multipart form, uncompressed.")
+    elif _READABLE.search(content_type):
+        raise UnsupportedMediaType("The request body must be application/json, multipart/form-data, or opaque bytes.")
+    else:
+        watch = Opaque()
     check = _check_known_model if route.takes_any else _check_uploaded_model
-    return Upload(receive, request.length, limit, watch, check)
+    return Upload(request.exchange.receive, request.length, config.get().max_upload_bytes, watch, check)
 
 
 def _check_known_model(model: str | None) -> None:

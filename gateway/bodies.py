@@ -94,6 +94,14 @@ def decode(text: bytes) -> object:
         _refuse()
 
 
+def decode_once(text: bytes) -> object:
+    """Any JSON value in which no object names a member twice. Raises BadRequest `invalid_json` or `duplicate_key`."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_members_once)
+    except (ValueError, RecursionError):
+        _refuse()
+
+
 def encode(value: object) -> str:
     """The JSON text of a decoded value, in ASCII, so that lone surrogates stay escapes. Raises BadRequest."""
     return _encoded(value, _ASCII)
@@ -164,6 +172,13 @@ def _check_size(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> None:
         _refuse("The request has too many members, or one with too long a name.")
     if _LONG_NUMBER in raw.translate(_DIGITS_ALIKE) and any(m[1] for m in _STRING_OR_LONG_NUMBER.finditer(raw)):
         _refuse("The request holds a number with too many digits.")
+
+
+def _members_once(members: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(members)
+    if len(value) < len(members):
+        _refuse_duplicate()
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -12,6 +12,7 @@ from sentinel.exceptions import BadRequest
 MAX_PART_HEAD_BYTES = 8 * 1024
 MAX_VALUE_BYTES = 1024
 _BOUNDARY = re.compile(rb';[ \t]*boundary=(?:"([^"\\]{1,70})"|([0-9A-Za-z\'()+_,./:=?-]{1,70}))[ \t]*(?:;|\Z)', re.I)
+_STEPS = re.compile(rb"[][.]+")
 _BOUNDARY_NAME = re.compile(rb";[ \t]*boundary[ \t]*=", re.I)
 _DISPOSITION = re.compile(rb"content-disposition[ \t]*:[^;]*(.*)", re.I | re.S)
 _PARAMETER = re.compile(rb';[ \t]*+([^\s=;"]++)[ \t]*+=[ \t]*+(?:"((?:[^"\\]|\\.)*+)"[ \t]*+|([^;"]*+))', re.S)
@@ -82,7 +83,7 @@ class FormWatch:
         if end < 0:
             return False
         name = _name_in(self._buffer[:end])
-        if name.partition(b"[")[0] in self._closed:
+        if not self._closed.isdisjoint(_STEPS.split(name)):  # nested ones are written `a[b]`, or `a.b`
             raise BadRequest(f"{name.decode('ascii', 'replace')} is not accepted in a form here.", code="invalid_form")
         if name == self._field:
             if self._seen:

@@ -1,21 +1,29 @@
 """What becomes of an answer that tells of stored objects: what it created is the caller's, a list shows only that."""
 
+import asyncio
 import json
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 from gateway import objects
 from gateway.call import Call
-from gateway.upstream import Upstream
-from sentinel.exceptions import UpstreamError
+from gateway.upstream import NeverSent, Upstream
+from sentinel import config
+from sentinel.exceptions import UpstreamError, UpstreamTimeout
 
 MOST_PAGES = 50
 
 
 async def of_answer(call: Call, answer: bytes, upstream: Upstream) -> bytes:
-    """The answer as its caller gets it. Raises QuotaStoreUnavailable, UpstreamError."""
+    """The answer as its caller gets it. Raises QuotaStoreUnavailable, UpstreamError, UpstreamTimeout."""
     if call.lists:
-        return await _own_part(call, answer, upstream)
+        try:
+            async with asyncio.timeout(config.get().upstream_total_seconds):  # for all further pages
+                return await _own_part(call, answer, upstream)
+        except TimeoutError as error:
+            raise UpstreamTimeout from error
+        except NeverSent as error:
+            raise error.error from error
     await objects.claim(call.principal, objects.created(answer))
     return answer
 

@@ -7,11 +7,12 @@ there is none. What nobody here created belongs to nobody.
 import asyncio
 import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import parse_qsl
 
 import structlog
 
 from gateway import keys
-from gateway.bodies import decode
+from gateway.bodies import decode, decode_once
 from limits.values import Principal
 from sentinel.exceptions import BadRequest, NotFound, QuotaStoreUnavailable
 from sentinel.lib import metrics, redis
@@ -22,15 +23,17 @@ MOST_IDS = 1000
 # The members of requests that name stored objects (API reference); metadata is the caller's own.
 NAMES = frozenset(
     {
-        "assistant_id", "batch_id", "container", "container_id", "conversation", "conversation_id", "file_id",
-        "file_ids", "input_file_id", "previous_response_id", "response_id", "run_id", "thread_id", "training_file",
-        "validation_file", "vector_store_id", "vector_store_ids",
+        "assistant_id", "batch_id", "container", "container_id", "conversation", "conversation_id", "eval_id",
+        "file_id", "file_ids", "input_file_id", "part_ids", "previous_response_id", "response_id", "run_id", "skill_id",
+        "thread_id", "training_file", "upload_id", "validation_file", "vector_store_id", "vector_store_ids", "video_id",
     }
 )  # fmt: skip
+_ASKED = NAMES | {"after", "before"}  # the cursors of lists
 _OWN = frozenset({"metadata"})
 _ITEMS = frozenset({"input", "items"})  # whose type may be left out where they are references
 _MADE = ("output_file_id", "error_file_id")  # of a batch
-_ITEM_REFERENCE, _REASONING = "item_reference", "reasoning"
+_KINDS, _REASONING = ("item_reference", "file_id"), "reasoning"  # the latter is a source of an evaluation
+_VIDEO = "video"  # another video's id, or a text that names none
 # Of each name at least one stands in it. Longer than they need be, so that ordinary bodies hold none.
 _ID, _MARKS = b'id"', (b'_ids"', b'_file"', b'"conversation"', b'"container"')
 _CALL = re.compile(rb'"id"[ \t\r\n]*:[ \t\r\n]*"call_')
@@ -40,17 +43,24 @@ _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")  # a name could be written with escap
 def referenced(raw: bytes) -> frozenset[str]:
     """The stored objects that a JSON body names. Most bodies hold none of the names, and are not decoded for this.
 
-    Raises BadRequest for a body that is not JSON, or names too many.
+    Raises BadRequest for a body that is not JSON, names too many, or says something twice: of two names the provider
+    may believe the other one.
     """
     if not _may_name_objects(raw):
         return frozenset()
     try:
-        found = frozenset(_named(decode(raw)))
+        found = frozenset(_named(decode_once(raw)))
     except RecursionError:
         raise BadRequest("The request body is nested too deeply.", code="invalid_json") from None
     if len(found) > MOST_IDS:
         raise BadRequest("The request names too many stored objects.")
     return found
+
+
+def asked_for(query: str) -> list[str]:
+    """The stored objects that a query names, however its names are spelt and its parts divided."""
+    pairs = [pair for mark in "&;" for pair in parse_qsl(query, separator=mark)]
+    return [value for name, value in pairs if name.lower().partition("[")[0] in _ASKED]
 
 
 def created(answer: bytes) -> list[str]:
@@ -90,12 +100,16 @@ async def owned(principal: Principal, ids: list[str]) -> set[str]:
 
 async def claim(principal: Principal, ids: list[str]) -> None:
     """From here on these objects are the caller's. What another owns already stays theirs."""
-    for name in ids:
-        try:
-            await redis.client().command("SET", keys.object_owner(name), principal.external_id, "NX")
-        except redis.RedisUnavailable as error:
-            metrics.of(metrics.REDIS_ERRORS, error.reason).inc()
-            log.error("object_not_claimed", object=name, external_id=principal.external_id, reason=error.reason)  # noqa: TRY400
+    # All at once: were Redis silent, each would wait for its whole deadline, and the answer for all of them.
+    await asyncio.gather(*(_claim(principal, name) for name in ids))
+
+
+async def _claim(principal: Principal, name: str) -> None:
+    try:
+        await redis.client().command("SET", keys.object_owner(name), principal.external_id, "NX")
+    except redis.RedisUnavailable as error:
+        metrics.of(metrics.REDIS_ERRORS, error.reason).inc()
+        log.error("object_not_claimed", object=name, external_id=principal.external_id, reason=error.reason)  # noqa: TRY400
 
 
 def _may_name_objects(raw: bytes) -> bool:
@@ -126,9 +140,11 @@ def _named(value: object, name: str = "") -> Iterator[str]:
 
 def _is_reference(value: dict[str, object], name: str) -> bool:
     kind = value.get("type")
+    if name == _VIDEO or kind in _KINDS:
+        return True
     if kind == _REASONING:  # what was thought is looked up by its id, unless it comes along
         return not value.get("encrypted_content")
-    return kind == _ITEM_REFERENCE or (kind is None and name in _ITEMS and "content" not in value)
+    return kind is None and name in _ITEMS and "content" not in value
 
 
 def _is_text(value: object) -> bool:

@@ -3,9 +3,28 @@
 from collections.abc import AsyncIterator, Callable
 
 from gateway.forms import FormWatch
+from sentinel.exceptions import BadRequest
 from sentinel.lib.guard import Receive, incoming, too_large
 
 Check = Callable[[str | None], None]
+_BLANK = b" \t\r\n\0\xef\xbb\xbf\xfe\xff"  # what may stand before JSON: white space, and marks of its encoding
+
+
+class Opaque:
+    """Watches a body that is neither JSON nor a form by its type: nobody reads it, so that it may not be JSON."""
+
+    __slots__ = ("_has_begun",)
+    value: None = None  # it names no model
+
+    def __init__(self) -> None:
+        self._has_begun = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take note of a piece. Raises BadRequest for what the provider could read as JSON, whatever its type says."""
+        begun = b"" if self._has_begun else chunk.lstrip(_BLANK)[:1]
+        self._has_begun = self._has_begun or begun != b""
+        if begun in {b"{", b"["}:
+            raise BadRequest("JSON needs the Content-Type application/json.", code="invalid_json")
 
 
 class Upload:
@@ -13,7 +32,9 @@ class Upload:
 
     __slots__ = ("_check", "_form", "_is_checked", "_limit", "_receive", "is_complete", "length")
 
-    def __init__(self, receive: Receive, length: int | None, limit: int, form: FormWatch | None, check: Check) -> None:
+    def __init__(
+        self, receive: Receive, length: int | None, limit: int, form: FormWatch | Opaque, check: Check
+    ) -> None:
         """`length` is None where the client does not say it. `check` raises CallError for a model that may not be used;
         it is asked as soon as the model is known, and at the latest before the last byte leaves."""
         self.length = length
@@ -23,7 +44,7 @@ class Upload:
     @property
     def model(self) -> str:
         """The model that the form has named so far, "" without one."""
-        return (self._form and self._form.value) or ""
+        return self._form.value or ""
 
     @property
     def framing(self) -> bytes:
@@ -57,8 +78,6 @@ class Upload:
             yield held
 
     def _look_at(self, piece: bytes) -> None:
-        if self._form is None:
-            return
         self._form.feed(piece)
         if self._form.value is not None and not self._is_checked:
             self._is_checked = True

@@ -4,6 +4,7 @@ Never sent is told apart from may have been sent: only the former gives its hold
 cookie kept, no proxy taken from the environment, nothing decompressed, nothing retried.
 """
 
+import re
 import ssl
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -22,6 +23,9 @@ from sentinel.lib.http1.response import Broken, NotSent, Response
 
 log = structlog.get_logger("upstream")
 Headers = list[tuple[bytes, bytes]]
+# Inside a JSON string the quotes are escaped, so that text of an answer cannot match.
+_ERROR = re.compile(rb'"(?:last_)?errors?"[ \t\r\n]*:[ \t\r\n]*[\[{"]')
+_OWNER = re.compile(rb'("(?:organization_id|owned_by)"[ \t\r\n]*:[ \t\r\n]*")org-[^"\\]*')
 _MOST_DIGITS = 20  # of a length; Python refuses to convert thousands of zeros
 
 
@@ -43,8 +47,11 @@ def scrub(text: bytes) -> bytes:
 
 
 def scrub_error(body: bytes) -> bytes:
-    """A success that is an error all the same is scrubbed; every other answer stays as it came."""
-    return scrub(body) if body.lstrip().startswith(b'{"error"') else body
+    """A success that tells of an error is scrubbed, as a failed response, batch or run is; so are the members that name
+    our organisation. Every other answer stays as it came."""
+    if b"error" in body and _ERROR.search(body):
+        return scrub(body)
+    return _OWNER.sub(rb"\1" + allowed.MASK, body) if b"org-" in body else body
 
 
 class Reply:

@@ -6,7 +6,6 @@ The path goes up as it came, below the provider's address. Objects that it names
 import re
 from dataclasses import replace
 from functools import lru_cache
-from urllib.parse import parse_qs
 
 from django.http import HttpResponseBase
 
@@ -20,7 +19,6 @@ from sentinel.lib.asgi import LeanRequest
 from sentinel.lib.guard import read_whole
 
 _QUERY = re.compile(r"[!$-~]*")  # what a query may hold: no space, quote, control character or fragment
-_CURSORS = ("after", "before")  # of lists: they name objects, too
 
 
 async def pass_through(request: LeanRequest) -> HttpResponseBase:
@@ -33,8 +31,7 @@ async def pass_through(request: LeanRequest) -> HttpResponseBase:
     query = request.scope["query_string"].decode("latin-1")
     if not _QUERY.fullmatch(query):
         raise BadRequest("The query holds characters that must be escaped.")
-    cursors = [name for key, names in parse_qs(query).items() if key in _CURSORS for name in names]
-    await objects.must_own(principal, [*named, *cursors])
+    await objects.must_own(principal, [*named, *objects.asked_for(query)])
     return await carry(request, await _route(request, f"{path}?{query}" if query else path, is_list=not named))
 
 

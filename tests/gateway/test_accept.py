@@ -107,4 +107,6 @@ async def test_models_that_are_not_named_may_not_be_used(here: Here, monkeypatch
 @pytest.mark.usefixtures("here")
 async def test_only_json_is_read() -> None:
     await refused(UnsupportedMediaType, content_type=b"text/plain")
+    await refused(UnsupportedMediaType, content_type=b"application/json; charset=utf-7")
+    await refused(UnsupportedMediaType, content_type=b'application/json;Charset = "UTF-16"')
     await refused(BadRequest, body=[1])

@@ -193,7 +193,7 @@ def test_a_content_type_without_one_boundary_is_refused(content_type: bytes) -> 
     assert refused.value.error_code == "invalid_form"
 
 
-@pytest.mark.parametrize("name", ["file_id", "file_ids[]", "file_ids[0]"])
+@pytest.mark.parametrize("name", ["file_id", "file_ids[]", "file_ids[0]", "tools[0][file_id]", "a.file_id"])
 def test_a_field_that_the_form_may_not_have_is_refused(name: str) -> None:
     watch = FormWatch(b"B", "model", closed=["file_id", "file_ids"])
 

@@ -1,5 +1,6 @@
 """Answers that tell of stored objects: what they made is claimed, and lists show only the caller's own."""
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 
 from gateway import keeping, objects
 from gateway.call import Call
-from sentinel.exceptions import QuotaStoreUnavailable, UpstreamError
+from gateway.upstream import NeverSent
+from sentinel.exceptions import QuotaStoreUnavailable, UpstreamError, UpstreamTimeout
 from tests.gateway.make import make_call
 from tests.limits.make import configure, make_principal
 
@@ -30,8 +32,8 @@ def page(*names: object, more: bool = False, **members: object) -> bytes:
 class Pages:
     """A provider that answers with these pages one after the other; `asked` are the paths, `closed` counts replies."""
 
-    def __init__(self, *answers: bytes, status: int = 200) -> None:
-        self._answers = list(answers)
+    def __init__(self, *answers: bytes, status: int = 200, error: Exception | None = None) -> None:
+        self._answers, self._error = list(answers), error
         self.status = status
         self.headers: list[tuple[bytes, bytes]] = []
         self.asked: list[tuple[str, str]] = []
@@ -40,10 +42,12 @@ class Pages:
     async def open(self, method: str, path: str, headers: Any, body: bytes) -> "Pages":
         assert (headers, body) == (listing().headers, b"")
         self.asked.append((method, path))
+        if self._error is not None:
+            raise self._error
         return self
 
     async def read(self) -> bytes:
-        return self._answers.pop(0)
+        return self._answers.pop(0) if self._answers else await asyncio.Future()
 
     def close(self) -> None:
         self.closed += 1
@@ -160,6 +164,25 @@ async def test_a_page_that_the_provider_refuses_is_an_error_and_its_reply_is_clo
         await kept(listing(), page("a", more=True), provider)
 
     assert provider.closed == 1
+
+
+async def test_a_page_that_never_comes_is_waited_for_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    configure(monkeypatch, upstream_total_seconds=0.05)
+    provider = Pages()
+
+    with pytest.raises(UpstreamTimeout):
+        await kept(listing(), page("a", more=True), provider)
+
+    assert provider.closed == 1
+
+
+async def test_a_page_that_cannot_be_asked_for_is_the_providers_error() -> None:
+    unreachable = UpstreamError("The provider could not be reached.")
+
+    with pytest.raises(UpstreamError) as refused:
+        await kept(listing(), page("a", more=True), Pages(error=NeverSent(unreachable)))
+
+    assert refused.value is unreachable
 
 
 async def test_while_redis_is_away_no_list_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ ADA, BEN = make_principal("ada"), make_principal("ben")
 NAMES = [
     "assistant_id", "batch_id", "container", "container_id", "conversation", "conversation_id", "file_id",
     "input_file_id", "previous_response_id", "response_id", "run_id", "thread_id", "training_file", "validation_file",
-    "vector_store_id",
+    "vector_store_id", "eval_id", "upload_id", "skill_id", "video_id",
 ]  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def test_a_member_of_such_a_name_names_an_object_wherever_it_stands(name: str) -
     assert named_in({name: None}) == named_in({name: 5}) == named_in({name: {"type": "auto"}}) == set()
 
 
-@pytest.mark.parametrize("name", ["file_ids", "vector_store_ids"])
+@pytest.mark.parametrize("name", ["file_ids", "vector_store_ids", "part_ids"])
 def test_a_list_names_all_that_are_in_it(name: str) -> None:
     body = {"tools": [{"type": "file_search", name: ["x-1", "x-2"]}, {"container": {"type": "auto", name: ["x-3"]}}]}
 
@@ -75,6 +75,43 @@ def test_a_thought_without_its_content_is_looked_up_by_its_id() -> None:
 
     assert named_in({"input": [thought]}) == {"rs_1"}
     assert named_in({"input": [{**thought, "encrypted_content": "x"}]}) == set()
+
+
+def test_the_source_of_an_evaluation_and_the_video_that_another_starts_from_are_named() -> None:
+    assert named_in({"data_source": {"type": "jsonl", "source": {"type": "file_id", "id": "file-1"}}}) == {"file-1"}
+    assert named_in({"video": {"id": "video_1"}, "prompt": "x"}) == {"video_1"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"input":[{"type":"item_reference","id":"x-1","id":"x-2"}]}',
+        b'{"input":[{"type":"input_file","file_id":"x-1","file_id":null}]}',
+        b'{"messages":[{"content":[{"file":{"file_id":"x-1"},"file":1}]}]}',
+        b'{"input":[{"file_id":"x-1","file\\u005fid":"x-2"}]}',
+    ],
+)
+def test_where_an_object_is_named_nothing_may_stand_twice(body: bytes) -> None:
+    with pytest.raises(BadRequest) as refused:
+        named_in(body)
+
+    assert refused.value.error_code == "duplicate_key"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "after=x-1", "limit=2&before=x-1", "%61fter=x-1", "After=x-1", "after[]=x-1", "after%5B0%5D=x-1",
+        "limit=1;after=x-1", "file_id=x-1", "a=b&thread_id=x-1",
+    ],
+)  # fmt: skip
+def test_a_query_names_objects_however_it_is_written(query: str) -> None:
+    assert "x-1" in objects.asked_for(query)
+
+
+@pytest.mark.parametrize("query", ["", "limit=2&order=asc", "starting_after=5", "a=after;b", "after=", "include[]=x"])
+def test_most_queries_name_no_object(query: str) -> None:
+    assert objects.asked_for(query) == []
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from gateway.outcome import (
     provider_error,
 )
 from gateway.reported import Usage
-from gateway.uploads import Upload
+from gateway.uploads import Opaque, Upload
 from sentinel.exceptions import CallError, UpstreamAuth, UpstreamError, UpstreamForbidden
 from tests.gateway.make import CALL_ID, DONE, delta, event, make_call, make_grant, usage_chunk
 from usage.values import Details, Source
@@ -220,7 +220,7 @@ def test_a_download_that_was_cut_counts_as_much_as_was_held(call: Call, figures:
 
 
 def test_an_upload_without_its_end_counts_nothing() -> None:
-    upload = Upload(receive_nothing, None, 100, None, lambda _model: None)
+    upload = Upload(receive_nothing, None, 100, Opaque(), lambda _model: None)
     cut = replace(make_call(), upload=upload)
     upload.is_complete = False
     assert of_no_answer(cut, GRANT) == Figures(0, 0, 0, Source.PARTIAL)

@@ -232,3 +232,16 @@ async def test_a_list_shows_ones_own_and_what_is_uploaded_becomes_ones_own(
     assert await here.ask("POST", "/v1/threads", b'{"metadata":{}}') == (200, here.answer)
     assert here.server.requests[-1].endswith(b'\r\n\r\n{"metadata":{}}')
     assert await here.refusal("POST", "/v1/threads", b"x" * 10_000_000) == "payload_too_large"
+
+    seen, naming = len(here.server.requests), b'{"thread_id":"thread_2"}'
+    for kind in (
+        b"application/x+json",
+        b"text/json",
+        b"application/x-www-form-urlencoded",
+        b"multipart/mixed; boundary=x",
+    ):
+        assert await here.refusal("POST", "/v1/threads", naming, kind) == "unsupported_media_type"
+    assert await here.refusal("POST", "/v1/threads", naming) == "object_not_found"
+    assert len(here.server.requests) == seen
+    assert await here.refusal("POST", "/v1/threads", naming, b"text/plain") == "invalid_json"
+    assert naming not in here.server.requests[-1]

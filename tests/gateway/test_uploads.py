@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.forms import FormWatch
-from gateway.uploads import Upload
+from gateway.uploads import Opaque, Upload
 from sentinel.exceptions import BadRequest, PayloadTooLarge
 from sentinel.lib.guard import Gone
 
@@ -40,7 +40,7 @@ class Client:
             raise BadRequest(code="model_not_allowed")
 
     def upload(self, *, length: int | None = None, limit: int = 10_000, is_form: bool = True) -> Upload:
-        form = FormWatch(b"XyZ", "model") if is_form else None
+        form = FormWatch(b"XyZ", "model") if is_form else Opaque()
         return Upload(self.receive, length, limit, form, self.check)
 
 
@@ -196,3 +196,31 @@ def _lazily(head: bytes, size: int, number: int, end: bytes) -> Iterable[bytes]:
     for _ in range(number):
         yield bytes(size)
     yield end
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"file_id":"x"}',
+        b' \r\n\t{"file_id":"x"}',
+        b'[{"file_id":"x"}]',
+        b'\xef\xbb\xbf{"a":1}',
+        '{"a":1}'.encode("utf-16"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+async def test_what_could_be_read_as_json_does_not_go_up_unread(body: bytes, size: int) -> None:
+    sent: list[bytes] = []
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+
+    with pytest.raises(BadRequest) as refused:
+        await drain(Client(pieces).upload(is_form=False).framed(), sent)
+
+    assert refused.value.error_code == "invalid_json"
+    assert b"{" not in b"".join(sent)
+
+
+async def test_opaque_bytes_may_hold_braces_behind_their_beginning() -> None:
+    pieces = [b"v=0\r\n", b'{"file_id":"x"}', b"[1]"]
+
+    assert dechunked(await drain(Client(pieces).upload(is_form=False).framed(), [])) == b"".join(pieces)

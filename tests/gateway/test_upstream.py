@@ -289,3 +289,38 @@ def test_our_own_key_and_organisation_never_stand_in_what_a_caller_gets(monkeypa
     assert scrub(b"key our-odd-key of acme, project proj_1234") == b"key [redacted] of [redacted], project [redacted]"
     assert scrub_error(b' {"error":{"message":"acme"}}') == b' {"error":{"message":"[redacted]"}}'
     assert scrub_error(b'{"choices":["acme"]}') == b'{"choices":["acme"]}'
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        (
+            b'{"id":"resp_1","status":"failed","error":{"message":"Limit of org-a1 reached, key sk-ab***yz"}}',
+            b'{"id":"resp_1","status":"failed","error":{"message":"Limit of [redacted] reached, key [redacted]"}}',
+        ),
+        (b'{"last_error" : {"message":"org-a1"}}', b'{"last_error" : {"message":"[redacted]"}}'),
+        (b'{"errors":{"data":[{"message":"org-a1"}]}}', b'{"errors":{"data":[{"message":"[redacted]"}]}}'),
+        (
+            b'{"id":"ftjob-1","organization_id": "org-a1","x":1}',
+            b'{"id":"ftjob-1","organization_id": "[redacted]","x":1}',
+        ),
+        (
+            b'{"data":[{"owned_by":"org-a1"},{"owned_by":"openai"}]}',
+            b'{"data":[{"owned_by":"[redacted]"},{"owned_by":"openai"}]}',
+        ),
+    ],
+)
+def test_an_answer_that_tells_of_a_failure_or_of_its_owner_does_not_name_us(answer: bytes, shown: bytes) -> None:
+    assert scrub_error(answer) == shown
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"error":null,"output":[{"text":"call org-chart and sk-8 for it"}]}',
+        rb'{"error":null,"output":[{"text":"{\"error\":{\"organization_id\":\"org-a1\"}}"}]}',
+        b'{"content":"error: org-a1"}',
+    ],
+)
+def test_the_text_of_an_answer_stays_as_it_came(answer: bytes) -> None:
+    assert scrub_error(answer) == answer
