@@ -74,13 +74,13 @@ def created(answer: bytes) -> list[str]:
     made += [item.get("id") for item in _list(value.get("output")) if isinstance(item, dict)]
     file = value.get("file")
     made += [file.get("id") if isinstance(file, dict) else None, *_list(value.get("result_files"))]
-    return [name for name in made if isinstance(name, str) and 0 < len(name) <= LONGEST_ID]
+    return [name for name in made if isinstance(name, str) and _may_be_id(name)]
 
 
 async def must_own(principal: Principal, ids: Iterable[str]) -> None:
     """Raises NotFound unless all of these objects are the caller's, QuotaStoreUnavailable if nobody can say."""
     wanted = list(ids)
-    if any(len(name) > LONGEST_ID for name in wanted) or await owned(principal, wanted) != set(wanted):
+    if not all(map(_may_be_id, wanted)) or await owned(principal, wanted) != set(wanted):
         raise NotFound("There is no such object.", code="object_not_found")
 
 
@@ -145,6 +145,11 @@ def _is_reference(value: dict[str, object], name: str) -> bool:
     if kind == _REASONING:  # what was thought is looked up by its id, unless it comes along
         return not value.get("encrypted_content")
     return kind is None and name in _ITEMS and "content" not in value
+
+
+def _may_be_id(name: str) -> bool:
+    """Not half of a surrogate pair, for one, which JSON may hold and nothing else."""
+    return 0 < len(name) <= LONGEST_ID and name.isprintable()
 
 
 def _is_text(value: object) -> bool:

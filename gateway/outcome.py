@@ -157,9 +157,9 @@ def _unreadable(status: int, headers: list[allowed.Header]) -> UpstreamError:
 
 
 def may_be_anything(call: Call, status: int, headers: list[allowed.Header]) -> bool:
-    """Whether an answer is passed on unread: not an error, not JSON that tells of stored objects, and not a page."""
+    """Whether an answer is passed on unread: not an error, not what tells of stored objects, and not a page."""
     kind = _content_type(headers)
-    if not 200 <= status < 300 or (call.keeps and kind.startswith(b"application/json")):
+    if not 200 <= status < 300 or call.lists or (call.keeps and kind.startswith(b"application/json")):
         return False
     return call.estimate is None or not kind.startswith(b"text/html")
 

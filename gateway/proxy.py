@@ -118,7 +118,7 @@ class Owner:
 
     async def _pass_on(self, grant: Grant, reply: Reply, lease: Lease) -> None:
         call = self._call
-        self._is_events = outcome.is_event_stream(reply.status, reply.headers)
+        self._is_events = outcome.is_event_stream(reply.status, reply.headers) and not call.lists
         may_pass = (
             call.is_open and not self._opened.done() and outcome.may_be_anything(call, reply.status, reply.headers)
         )

@@ -29,6 +29,7 @@ log = structlog.get_logger("relay")
 _TAIL_SECONDS = 1.0
 _FRAMES_LEARNT = 8  # blocks with text at the beginning, and one after each word to Redis
 _ERROR_MARK = b'"error"'
+_CREATED_MARK = b".created"  # how events are called that tell of a new object: threads, runs and messages have one each
 _ORDINARY = Kind.ORDINARY
 COMMENT = b": keep-alive\n\n"  # clients pass over lines that begin so
 
@@ -102,7 +103,7 @@ class Relay:
                 await self._finish()
             elif kind is Kind.USAGE and self._hides_usage and outcome.is_usage_only(sse.data(block)):
                 return
-        if self._call.keeps and (kind is Kind.TERMINAL or not self._has_claimed):
+        if self._call.keeps and (kind is Kind.TERMINAL or not self._has_claimed or _CREATED_MARK in block):
             await self._claim(block)
         if _ERROR_MARK in block:  # in the middle of a stream the provider may say what it says in refusals
             block = scrub(block)
@@ -142,10 +143,11 @@ class Relay:
         return events if self._frame is None else max(len(block) - events * self._frame, events)
 
     async def _claim(self, block: bytes) -> None:
-        """What is stored is the caller's: it is named by the first event, and what belongs to it by the last."""
+        """What is stored is the caller's: the first event that has an id names it, and the last what belongs to it."""
         for event in sse.split(block):
-            await objects.claim(self._call.principal, objects.created(sse.data(event)))
-            self._has_claimed = True
+            if names := objects.created(sse.data(event)):
+                await objects.claim(self._call.principal, names)
+                self._has_claimed = True
 
     async def _pass_tail(self, send: Send) -> None:
         """What follows the terminal event; also lets the connection end well, so that it can be used again."""

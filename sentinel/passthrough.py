@@ -1,8 +1,8 @@
 """Pure: which endpoints besides our own are open, by `METHOD /v1/template`, and which segments of a path name objects.
 
-`*` stands for one segment, `**` at the end for the rest, `*` alone for everything; what mints keys or rules the
-organisation must be written out. A segment that is neither written in the template nor a word of the API is the id of
-an object.
+`*` stands for one segment, `**` at the end for the rest, `*` alone for everything; what mints keys, rules the
+organisation or runs files that nobody reads here must be written out. A segment that is neither written in the template
+nor a word of the API is the id of an object.
 """
 
 import re
@@ -12,9 +12,12 @@ from dataclasses import dataclass
 METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 EVERYTHING = "*"
 _TEMPLATE = re.compile(r"/v1(?:/(?:[A-Za-z0-9_.:-]+|\*))*(?:/\*\*)?")
-# What no star opens: these answer with keys of the organisation, or rule it. A template may write them out.
-_MINTING = (
+# What no star opens: these answer with keys of the organisation, or rule it; the lines of a batch's file, and the
+# sources of an evaluation, name stored objects that nobody here sees. A template may write them out.
+_RESERVED = (
     ("organization",),
+    ("batches",),
+    ("evals",),
     ("realtime", "sessions"),
     ("realtime", "client_secrets"),
     ("realtime", "transcription_sessions"),
@@ -46,7 +49,7 @@ class Template:
             return None
         if any(mine not in {"*", theirs} for mine, theirs in zip(fixed, path, strict=False)):
             return None
-        if any(path[: len(closed)] == closed != fixed[: len(closed)] for closed in _MINTING):
+        if any(path[: len(closed)] == closed != fixed[: len(closed)] for closed in _RESERVED):
             return None
         free = [theirs for mine, theirs in zip(fixed, path, strict=False) if mine == "*"] + list(path[len(fixed) :])
         return tuple(segment for segment in free if segment not in WORDS)
@@ -65,7 +68,7 @@ class Allowance:
             objects = template.objects_in(method, path)
             if objects is not None:
                 return objects
-        if not self.is_everything or any(path[: len(closed)] == closed for closed in _MINTING):
+        if not self.is_everything or any(path[: len(closed)] == closed for closed in _RESERVED):
             return None
         return tuple(segment for segment in path if segment not in WORDS) if method in METHODS else None
 

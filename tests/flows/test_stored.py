@@ -58,9 +58,13 @@ async def test_what_is_not_opened_stays_closed(stack: Stack) -> None:
         "/v1/organization/admin_api_keys",
         "/v1/realtime/client_secrets",
         "/v1/chatkit/sessions",
+        "/v1/batches",
+        "/v1/evals",
     ],
 )
-async def test_what_mints_keys_stays_closed_when_all_else_is_open(stack: Stack, opened: str, path: str) -> None:
+async def test_what_mints_keys_or_reads_unread_files_stays_closed_when_all_else_is_open(
+    stack: Stack, opened: str, path: str
+) -> None:
     ada = stack.person("ada")
 
     answers = [await get(opened, ada, path), await call(opened, ada, {}, path)]

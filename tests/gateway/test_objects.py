@@ -175,6 +175,8 @@ def test_only_so_many_objects_may_be_named() -> None:
         ({"id": 5}, []),
         ({"id": ""}, []),
         ({"id": "x" * 257}, []),
+        ({"id": "\ud800"}, []),
+        ({"id": "a\0b"}, []),
         ({"data": [{"id": "file-1"}]}, []),
         ([{"id": "file-1"}], []),
     ],
@@ -203,7 +205,7 @@ async def test_only_ones_own_objects_may_be_named() -> None:
 
     await objects.must_own(ADA, [])
     await objects.must_own(ADA, ["file-1", "file-2", "file-1", "x" * 256])
-    for foreign in (["file-3"], ["file-1", "file-3"], ["file-4"], ["x" * 257], [""]):
+    for foreign in (["file-3"], ["file-1", "file-3"], ["file-4"], ["x" * 257], [""], ["\ud800"], ["file-1", "a\0"]):
         with pytest.raises(NotFound) as refused:
             await objects.must_own(ADA, foreign)
         assert refused.value.error_code == "object_not_found"

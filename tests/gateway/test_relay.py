@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway import objects
 from gateway.outcome import Figures
 from gateway.relay import Relay, Stop
 from gateway.tokens import count
@@ -25,7 +27,7 @@ from tests.gateway.make import (
     make_grant,
     usage_chunk,
 )
-from tests.limits.make import loop_turns
+from tests.limits.make import loop_turns, make_principal
 from tests.wait import eventually
 from usage.values import Source
 
@@ -36,7 +38,7 @@ WHOLE = b"".join([*ANSWER, usage_chunk(), DONE])
 class Stage:
     """One relay between a fake provider and a fake client; `log` is the order of what happened."""
 
-    def __init__(self, *pieces: Any, wants_usage: bool = True, **call: Any) -> None:
+    def __init__(self, *pieces: Any, wants_usage: bool = True, keeps: bool = False, **call: Any) -> None:
         self.log: list[str] = []
         self.reply = FakeReply(pieces, self.log)
         self.client = FakeClient(self.log)
@@ -44,7 +46,7 @@ class Stage:
         self.settled: list[Figures] = []
         self.settling: asyncio.Event | None = None
         self.stop: Stop | None = None
-        call_made = make_call(wants_usage=wants_usage, **call)
+        call_made = replace(make_call(wants_usage=wants_usage, **call), keeps=keeps)
         self.relay = Relay(call_made, make_grant(), self.reply, self.lease, self._settle)  # type: ignore[arg-type]
 
     async def _settle(self, figures: Figures) -> None:
@@ -345,3 +347,15 @@ async def test_a_stream_that_says_nothing_readable_is_still_charged() -> None:
 
     assert stage.client.body == b"<html>\n\ndata: {broken\n\n"
     assert [figures.source for figures in stage.settled] == [Source.PARTIAL]
+
+
+@pytest.mark.usefixtures("online")
+async def test_every_object_that_a_stream_tells_of_becomes_its_callers_however_it_begins_and_ends() -> None:
+    told = ((b"thread.created", b"thread_1"), (b"thread.run.created", b"run_1"), (b"thread.message.created", b"msg_1"))
+    created = [b'event: %b\ndata: {"id":"%b"}\n\n' % each for each in told]
+    stage = Stage(b": hello\n\n", created[0], delta("a"), *created[1:], UpstreamError(), keeps=True)
+
+    await stage.run()
+
+    names = ["thread_1", "run_1", "msg_1"]
+    assert await objects.owned(make_principal(), names) == set(names)

@@ -227,7 +227,10 @@ async def test_a_list_shows_ones_own_and_what_is_uploaded_becomes_ones_own(
     here.answer = b'{"object":"list","data":[{"id":"file-1"},{"id":"file-2"}],"has_more":false}'
     assert orjson.loads((await here.ask("GET", "/v1/files"))[1])["data"] == [{"id": "file-1"}]
 
-    here.answer = b'{"id":"thread_1"}'
+    for here.kind in (b"text/plain", b"application/x+json", b"text/event-stream", b""):
+        assert orjson.loads((await here.ask("GET", "/v1/files"))[1])["data"] == [{"id": "file-1"}]
+
+    here.kind, here.answer = b"application/json", b'{"id":"thread_1"}'
     assert await here.ask("POST", "/v1/threads", b"", b"") == (200, here.answer)
     assert await here.ask("POST", "/v1/threads", b'{"metadata":{}}') == (200, here.answer)
     assert here.server.requests[-1].endswith(b'\r\n\r\n{"metadata":{}}')
