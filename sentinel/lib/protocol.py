@@ -1,7 +1,7 @@
 """The part of the guard that must act before ASGI: what a request may look like on the wire, and how long it may take.
 
 uvicorn's own protocol merges trailer fields into the headers, waits for ever for half a header, and bounds neither
-their number nor their size.
+their number nor their size. It also keeps what a client does not take for as long as that client stays.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sentinel import config
 
+_PATIENCE = 1.5  # of the time that a client has: streams are ended by those who know what to do about their calls
 _LONGEST_TARGET = 8192
 _BODY = b'{"error":{"message":"%s","type":"invalid_request_error","param":null,"code":"%s","request_id":null}}'
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"}
@@ -33,7 +34,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._max_bytes, self._max_fields = settings.max_header_bytes, settings.max_header_fields
         self._head_seconds, self._body_seconds = settings.header_timeout_seconds, settings.body_timeout_seconds
         self._upload_seconds = settings.upload_timeout_seconds
+        self._send_seconds = settings.send_timeout_seconds * _PATIENCE
         self._deadline: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None  # at whether the client has taken anything since
+        self._has_taken = False
         self._refused: Refused | None = None
         self._head_done = False
         self._head_bytes = 0
@@ -44,7 +48,21 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm()
+        if self._look is not None:
+            self._look.cancel()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._look_later()
+
+    def resume_writing(self) -> None:
+        self._has_taken = True
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        self._look_later()
+        super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
         if self._refused is None:
@@ -104,6 +122,19 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _look_later(self) -> None:
+        """Have a client that takes nothing of what is written cut off: closing alone would wait for it."""
+        if self._look is None and (waiting := self.transport.get_write_buffer_size()):
+            self._has_taken = False
+            self._look = self.loop.call_later(self._send_seconds, self._look_at, waiting)
+
+    def _look_at(self, waiting: int) -> None:
+        self._look = None
+        if self._has_taken or self.transport.get_write_buffer_size() < waiting:
+            self._look_later()
+        else:
+            self.transport.abort()
 
     def _late(self) -> None:
         self._deadline = None

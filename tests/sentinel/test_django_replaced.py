@@ -26,7 +26,8 @@ UVICORN: list[tuple[type[Any], str]] = [
     (HttpToolsProtocol, name)
     for name in (
         "connection_made", "connection_lost", "data_received", "on_message_begin", "on_url", "on_header",
-        "on_headers_complete", "on_message_complete", "send_400_response",
+        "on_headers_complete", "on_message_complete", "send_400_response", "pause_writing", "resume_writing",
+        "on_response_complete",
     )
 ]  # fmt: skip
 DIGESTS = {
@@ -50,6 +51,9 @@ DIGESTS = {
     "HttpToolsProtocol.on_headers_complete": "1ea8589acfad92d8",
     "HttpToolsProtocol.on_message_complete": "1fbad42dc31fc01f",
     "HttpToolsProtocol.send_400_response": "ae5a4a3782b646fd",
+    "HttpToolsProtocol.pause_writing": "17a8fd215d96a13c",
+    "HttpToolsProtocol.resume_writing": "7844bbaa8cceb1ef",
+    "HttpToolsProtocol.on_response_complete": "64e254f28e389e76",
 }
 
 

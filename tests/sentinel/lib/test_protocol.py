@@ -1,6 +1,7 @@
 """The guard on the wire, over real sockets."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,11 +11,19 @@ from uvicorn.server import ServerState
 
 from sentinel.lib.protocol import GuardedProtocol
 from tests.limits.make import configure
+from tests.wait import eventually
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: a\r\n"
 
 
+LARGE = 8 * 1024 * 1024
+
+
 async def echo(scope: Any, receive: Any, send: Any) -> None:
+    if scope["path"] == "/large":
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LARGE)]})
+        await send({"type": "http.response.body", "body": bytes(LARGE)})
+        return
     body, more = b"", True
     while more:
         message = await receive()
@@ -26,7 +35,13 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.fixture
-async def port(ledger: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+def state() -> ServerState:
+    """What the server keeps of all its connections."""
+    return ServerState()
+
+
+@pytest.fixture
+async def port(ledger: object, monkeypatch: pytest.MonkeyPatch, state: ServerState) -> AsyncIterator[int]:
     configure(
         monkeypatch,
         max_header_bytes=1024,
@@ -34,10 +49,10 @@ async def port(ledger: object, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
         header_timeout_seconds=0.2,
         body_timeout_seconds=0.2,
         upload_timeout_seconds=0.8,
+        send_timeout_seconds=0.4,
     )
     settings = uvicorn.Config(echo, log_config=None, lifespan="off")
     settings.load()
-    state = ServerState()
 
     def make() -> GuardedProtocol:
         return GuardedProtocol(config=settings, server_state=state, app_state={})
@@ -158,3 +173,36 @@ async def test_the_next_request_of_a_connection_has_its_own_deadline_again(port:
 
     assert answer.startswith(b"HTTP/1.1 200")
     assert asyncio.get_running_loop().time() - began < 0.8
+
+
+async def ask_for_much(port: int) -> socket.socket:
+    """A client with little room for an answer that is large."""
+    client = socket.socket()
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(client, ("127.0.0.1", port))
+    await loop.sock_sendall(client, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n")
+    return client
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_cut_off(port: int, state: ServerState) -> None:
+    client = await ask_for_much(port)
+    await eventually(lambda: state.total_requests, 5.0, "the answer is written")
+    assert state.connections
+
+    await eventually(lambda: not state.connections, 5.0, "the connection is gone")
+
+    client.close()
+
+
+async def test_a_client_that_takes_its_answer_slowly_gets_all_of_it(port: int) -> None:
+    client, loop, received = await ask_for_much(port), asyncio.get_running_loop(), 0
+    ends = loop.time() + 2.0  # three times what a client that takes nothing is given
+
+    while received < LARGE:
+        part = await loop.sock_recv(client, 64 * 1024 if loop.time() > ends else 256)
+        assert part, f"cut after {received} bytes"
+        received += len(part)
+
+    client.close()
