@@ -94,10 +94,20 @@ def decode(text: bytes) -> object:
         _refuse()
 
 
-def decode_once(text: bytes) -> object:
-    """Any JSON value in which no object names a member twice. Raises BadRequest `invalid_json` or `duplicate_key`."""
+class Members(tuple[tuple[str, object], ...]):
+    """All members of an object, also those that stand twice: nobody knows which one the provider believes."""
+
+    __slots__ = ()
+
+    def all(self, name: str) -> list[object]:
+        """Every value that stands under this name."""
+        return [value for own, value in self if own == name]
+
+
+def decode_members(text: bytes) -> object:
+    """Any JSON value, its objects as Members. Raises BadRequest `invalid_json`."""
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_members_once)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=Members)
     except (ValueError, RecursionError):
         _refuse()
 
@@ -172,13 +182,6 @@ def _check_size(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> None:
         _refuse("The request has too many members, or one with too long a name.")
     if _LONG_NUMBER in raw.translate(_DIGITS_ALIKE) and any(m[1] for m in _STRING_OR_LONG_NUMBER.finditer(raw)):
         _refuse("The request holds a number with too many digits.")
-
-
-def _members_once(members: list[tuple[str, object]]) -> dict[str, object]:
-    value = dict(members)
-    if len(value) < len(members):
-        _refuse_duplicate()
-    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

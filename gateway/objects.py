@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import structlog
 
 from gateway import keys
-from gateway.bodies import decode, decode_once
+from gateway.bodies import Members, decode, decode_members
 from limits.values import Principal
 from sentinel.exceptions import BadRequest, NotFound, QuotaStoreUnavailable
 from sentinel.lib import metrics, redis
@@ -43,13 +43,13 @@ _ASCII_ESCAPE = re.compile(rb"\\u00[2-7]")  # a name could be written with escap
 def referenced(raw: bytes) -> frozenset[str]:
     """The stored objects that a JSON body names. Most bodies hold none of the names, and are not decoded for this.
 
-    Raises BadRequest for a body that is not JSON, names too many, or says something twice: of two names the provider
-    may believe the other one.
+    Where a member stands twice, both count: the provider may believe either. Raises BadRequest for a body that is not
+    JSON, or names too many.
     """
     if not _may_name_objects(raw):
         return frozenset()
     try:
-        found = frozenset(_named(decode_once(raw)))
+        found = frozenset(_named(decode_members(raw)))
     except RecursionError:
         raise BadRequest("The request body is nested too deeply.", code="invalid_json") from None
     if len(found) > MOST_IDS:
@@ -128,32 +128,29 @@ def _named(value: object, name: str = "") -> Iterator[str]:
     """All ids below a decoded value, `name` being the member that holds it."""
     if isinstance(value, str) and name in NAMES:
         yield value
+    elif isinstance(value, Members):
+        if name in NAMES or _is_reference(value, name):
+            yield from (named for named in value.all("id") if isinstance(named, str))
+        for inner, item in value:
+            if inner not in _OWN:
+                yield from _named(item, inner)
     elif isinstance(value, list):
         for item in value:
             yield from _named(item, name)
-    elif isinstance(value, dict):
-        if name in NAMES or _is_reference(value, name):
-            yield from filter(_is_text, (value.get("id"),))
-        for inner in value.keys() - _OWN:
-            yield from _named(value[inner], inner)
 
 
-def _is_reference(value: dict[str, object], name: str) -> bool:
-    kind = value.get("type")
-    if name == _VIDEO or kind in _KINDS:
+def _is_reference(value: Members, name: str) -> bool:
+    kinds = value.all("type") or [None]
+    if name == _VIDEO or any(kind in _KINDS for kind in kinds):
         return True
-    if kind == _REASONING:  # what was thought is looked up by its id, unless it comes along
-        return not value.get("encrypted_content")
-    return kind is None and name in _ITEMS and "content" not in value
+    if _REASONING in kinds:  # what was thought is looked up by its id, unless it comes along
+        return not all(value.all("encrypted_content") or [None])
+    return None in kinds and name in _ITEMS and not value.all("content")
 
 
 def _may_be_id(name: str) -> bool:
     """Not half of a surrogate pair, for one, which JSON may hold and nothing else."""
     return 0 < len(name) <= LONGEST_ID and name.isprintable()
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _object(answer: bytes) -> dict[str, object]:
