@@ -16,10 +16,12 @@ from gateway.bodies import Members, decode, decode_members
 from limits.values import Principal
 from sentinel.exceptions import BadRequest, NotFound, QuotaStoreUnavailable
 from sentinel.lib import metrics, redis
+from sentinel.lib.background import spawn
 
 log = structlog.get_logger("objects")
 LONGEST_ID = 256
 MOST_IDS = 1000
+_CLAIM_TRIES, _LONGEST_PAUSE_SECONDS = 120, 8.0  # a quarter of an hour
 # The members of requests that name stored objects (API reference); metadata is the caller's own.
 NAMES = frozenset(
     {
@@ -106,10 +108,28 @@ async def claim(principal: Principal, ids: list[str]) -> None:
 
 async def _claim(principal: Principal, name: str) -> None:
     try:
-        await redis.client().command("SET", keys.object_owner(name), principal.external_id, "NX")
+        await _note_owner(principal, name)
     except redis.RedisUnavailable as error:
         metrics.of(metrics.REDIS_ERRORS, error.reason).inc()
-        log.error("object_not_claimed", object=name, external_id=principal.external_id, reason=error.reason)  # noqa: TRY400
+        log.warning("object_not_claimed_yet", object=name, external_id=principal.external_id, reason=error.reason)
+        spawn(_claim_later(principal, name))
+
+
+async def _claim_later(principal: Principal, name: str) -> None:
+    """Until Redis is back: an object without an owner would be lost to whoever made it."""
+    for attempt in range(_CLAIM_TRIES):
+        await asyncio.sleep(min(2**attempt, _LONGEST_PAUSE_SECONDS))
+        try:
+            await _note_owner(principal, name)
+        except redis.RedisUnavailable as error:
+            metrics.of(metrics.REDIS_ERRORS, error.reason).inc()
+        else:
+            return
+    log.error("object_not_claimed", object=name, external_id=principal.external_id)
+
+
+async def _note_owner(principal: Principal, name: str) -> None:
+    await redis.client().command("SET", keys.object_owner(name), principal.external_id, "NX")
 
 
 def _may_name_objects(raw: bytes) -> bool:

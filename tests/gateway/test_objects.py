@@ -5,9 +5,11 @@ import json
 import pytest
 
 from gateway import keys, objects
+from sentinel import config
 from sentinel.exceptions import BadRequest, NotFound, QuotaStoreUnavailable
 from sentinel.lib import redis as connections
 from tests.limits.make import configure, make_principal
+from tests.wait import eventually
 
 ADA, BEN = make_principal("ada"), make_principal("ben")
 NAMES = [
@@ -213,7 +215,10 @@ async def test_only_ones_own_objects_may_be_named() -> None:
 
 
 @pytest.mark.usefixtures("online")
-async def test_while_redis_is_away_nobody_can_say_whose_an_object_is(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_redis_is_away_nobody_can_say_whose_an_object_is_and_claims_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    back = config.get().redis_url
     configure(monkeypatch, redis_url="redis://127.0.0.1:1", redis_timeout_seconds=0.2)
 
     with pytest.raises(QuotaStoreUnavailable):
@@ -222,4 +227,10 @@ async def test_while_redis_is_away_nobody_can_say_whose_an_object_is(monkeypatch
         await objects.owned(ADA, ["file-1"])
 
     await objects.must_own(ADA, [])
-    await objects.claim(ADA, ["file-1"])  # logged: the answer has been paid for, and goes down all the same
+    await objects.claim(ADA, ["file-1"])  # the answer has been paid for, and goes down all the same
+    configure(monkeypatch, redis_url=back)
+
+    async def is_hers() -> bool:
+        return await objects.owned(ADA, ["file-1"]) == {"file-1"}
+
+    await eventually(is_hers, 5.0, "the claim is made once Redis is back")
