@@ -111,7 +111,11 @@ def _call(request: LeanRequest, route: Route, principal: Principal) -> Call:
         endpoint=route.endpoint,
         method=route.method,
         path=route.path,
-        headers=allowed.upward(request.scope["headers"], principal.external_id, _idempotency_key()),
+        headers=allowed.upward(
+            request.scope["headers"],
+            principal.external_id,
+            _hashing_key(config.get().openai_api_key.get_secret_value()),
+        ),
         body=body,
         estimate=estimate,
         cap_field=route.cap_field,
@@ -173,5 +177,6 @@ def _names_in(text: str) -> frozenset[str]:
     return frozenset(name.strip() for name in text.split(","))
 
 
-def _idempotency_key() -> bytes:
-    return hashlib.sha256(b"idempotency:" + config.get().openai_api_key.get_secret_value().encode()).digest()
+@lru_cache(maxsize=1)
+def _hashing_key(secret: str) -> bytes:
+    return hashlib.sha256(b"idempotency:" + secret.encode()).digest()

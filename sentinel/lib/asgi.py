@@ -84,12 +84,6 @@ class LeanRequest(ASGIRequest):
         return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), None)
 
 
-class SendsItself(Protocol):
-    """A response that knows how to pass itself on, such as a relayed stream."""
-
-    async def send_to(self, send: Send) -> None: ...
-
-
 class LeanHandler(ASGIHandler):
     """Serves the API routes. Views named in `uploads` take their body as it comes, up to a cap of its own."""
 
